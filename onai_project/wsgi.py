@@ -1,0 +1,10 @@
+"""The web server's entry point: granian --interface wsgi onai_project.wsgi:application."""
+
+from __future__ import annotations
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "onai_project.settings")
+application = get_wsgi_application()

@@ -1,0 +1,185 @@
+"""Targetologists and their rules, the sales attributed to them, and the messages about those sales."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+from notifications.models import OutboxMessage, TelegramChat
+
+
+class Targetologist(models.Model):
+    """A paid-ads specialist whose campaigns bring customers."""
+
+    slug = models.SlugField(_("slug"), primary_key=True, max_length=50)
+    name = models.CharField(_("name"), max_length=100)
+    emoji = models.CharField(_("emoji"), max_length=16, blank=True)
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="targetologist",
+        verbose_name=_("user"),
+    )
+    chat = models.ForeignKey(
+        TelegramChat, on_delete=models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("chat")
+    )
+    active = models.BooleanField(_("active"), default=True)
+    order = models.PositiveSmallIntegerField(_("order"), default=0)
+
+    class Meta:
+        db_table = "targetologists"
+        ordering = ["order", "slug"]
+        verbose_name = _("targetologist")
+        verbose_name_plural = _("targetologists")
+        permissions = [("view_all_sales", _("Can see the sales of all targetologists"))]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.emoji}".strip()
+
+
+class AttributionRule(models.Model):
+    """If the pattern matches, the sale is this targetologist's. The first match wins, in the order of `order`."""
+
+    class Field(models.TextChoices):
+        CAMPAIGN_OR_SOURCE = "campaign_or_source", _("campaign or source")
+        CAMPAIGN = "utm_campaign", "utm_campaign"
+        SOURCE = "utm_source", "utm_source"
+        MEDIUM = "utm_medium", "utm_medium"
+        CONTENT = "utm_content", "utm_content"
+        TERM = "utm_term", "utm_term"
+
+    class Match(models.TextChoices):
+        CONTAINS = "contains", _("contains")
+        EQUALS = "equals", _("equals")
+        STARTS_WITH = "starts_with", _("starts with")
+
+    order = models.PositiveIntegerField(_("order"), default=0)
+    targetologist = models.ForeignKey(
+        Targetologist, on_delete=models.PROTECT, related_name="rules", verbose_name=_("targetologist")
+    )
+    field = models.CharField(_("field"), max_length=18, choices=Field, default=Field.CAMPAIGN_OR_SOURCE)
+    match = models.CharField(_("match"), max_length=11, choices=Match, default=Match.CONTAINS)
+    pattern = models.CharField(_("pattern"), max_length=200)
+    active = models.BooleanField(_("active"), default=True)
+
+    class Meta:
+        db_table = "attribution_rules"
+        ordering = ["order", "id"]
+        verbose_name = _("attribution rule")
+        verbose_name_plural = _("attribution rules")
+        constraints = [models.CheckConstraint(condition=~Q(pattern=""), name="rule_pattern_not_empty")]
+
+    def __str__(self) -> str:
+        return f"{self.get_field_display()} {self.get_match_display()} «{self.pattern}»"
+
+
+class SaleFields(models.Model):
+    """What the old and the new sales table both say of a sale."""
+
+    lead_id = models.BigIntegerField(_("deal"))
+    lead_name = models.TextField(_("deal name"), blank=True, default="")
+    sale_amount = models.DecimalField(
+        _("amount"), max_digits=14, decimal_places=0, null=True, blank=True, help_text=_("Empty: not known yet.")
+    )
+    utm_source = models.TextField(_("utm_source"), blank=True, default="")
+    utm_medium = models.TextField(_("utm_medium"), blank=True, default="")
+    utm_campaign = models.TextField(_("utm_campaign"), blank=True, default="")
+    utm_content = models.TextField(_("utm_content"), blank=True, default="")
+    utm_term = models.TextField(_("utm_term"), blank=True, default="")
+    targetologist = models.ForeignKey(
+        Targetologist,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        db_column="targetologist",
+        verbose_name=_("targetologist"),
+    )
+    sale_date = models.DateTimeField(_("sale date"))
+
+    class Meta:
+        abstract = True
+
+
+class Sale(SaleFields):
+    """One won deal of a watched pipeline. Never deleted: taken back is `reversed`."""
+
+    class State(models.TextChoices):
+        WON = "won", _("Won")
+        REVERSED = "reversed", _("Taken back")
+
+    class Channel(models.TextChoices):
+        TARGETOLOGIST = "targetologist", _("Targetologist")
+        REFERRAL = "referral", _("Referral")
+        UNKNOWN = "unknown", _("Unknown ❓")
+
+    lead_id = models.BigIntegerField(_("deal"), unique=True)
+    currency = models.CharField(_("currency"), max_length=3, default="KZT")
+    pipeline_id = models.BigIntegerField(_("pipeline"), help_text=_("Where it was won."))
+    status_id = models.BigIntegerField(_("stage"), null=True, blank=True)
+    channel = models.CharField(_("channel"), max_length=13, choices=Channel)
+    matched_rule = models.ForeignKey(
+        AttributionRule,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("matched rule"),
+    )
+    matched_field = models.CharField(_("matched field"), max_length=12, blank=True, default="")
+    matched_text = models.CharField(_("matched text"), max_length=200, blank=True, default="")
+    funnel_type = models.CharField(_("funnel"), max_length=20)
+    state = models.CharField(_("state"), max_length=8, choices=State)
+    moved = models.BooleanField(_("moved"), default=False, help_text=_("To another pipeline after the win."))
+    win_number = models.PositiveSmallIntegerField(_("win number"), default=1)
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+    updated_at = models.DateTimeField(_("updated at"), db_default=Now())
+
+    class Meta:
+        db_table = "all_sales_tracking"
+        verbose_name = _("sale")
+        verbose_name_plural = _("sales")
+        indexes = [
+            models.Index("sale_date", name="sale_date"),  # dashboards: a period
+            models.Index("targetologist", "sale_date", name="sale_targetologist"),  # a targetologist's own page
+            models.Index("created_at", name="sale_created"),  # "the latest five"
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.lead_id} {self.lead_name}".strip()
+
+
+class SalesNotification(SaleFields, OutboxMessage):
+    """The message about one win of a deal: the outbox, and the old table that reports read."""
+
+    class Kind(models.TextChoices):
+        SALE = "sale", _("Sale")
+
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.SALE)
+    win_number = models.PositiveSmallIntegerField(_("win number"), default=1)
+
+    class Meta(OutboxMessage.Meta):
+        abstract = False
+        db_table = "sales_notifications"
+        verbose_name = _("sale notification")
+        verbose_name_plural = _("sale notifications")
+        constraints = [
+            # One message per fact (law 8).
+            models.UniqueConstraint(
+                fields=["lead_id", "chat", "kind", "win_number"], name="sale_notification_unique", nulls_distinct=False
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.lead_id} {self.get_kind_display()} {self.win_number}"
+
+    def render(self) -> str:
+        """Return the message as it stands now: what the sale says at the moment of sending."""
+        from traffic import messages
+
+        return messages.sale_message(self)

@@ -1,0 +1,227 @@
+"""What arrived (WebhookDelivery), what it said (WebhookLog), and the state it adds up to (Deal, DealTransition)."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+from django.utils.translation import gettext_lazy as _
+
+
+class Source(models.TextChoices):
+    """Which door a delivery came through. It decides nothing about who is told."""
+
+    TRAFFIC = "amocrm_traffic", _("Traffic endpoint")
+    REFERRAL = "amocrm_referral", _("Referral endpoint")
+    ACCOUNT = "amocrm", _("Account endpoint")
+    API = "amocrm_api", _("AmoCRM API answer")
+
+
+class WebhookDelivery(models.Model):
+    """One POST from AmoCRM, stored before it is understood. Rows are never deleted."""
+
+    class Status(models.TextChoices):
+        RECEIVED = "received", _("Received")
+        PROCESSED = "processed", _("Processed")
+        FAILED = "failed", _("Failed, will be tried again")
+        DEAD = "dead", _("Dead, tried too often")
+        INVALID = "invalid", _("Invalid body")
+
+    id = models.BigAutoField(primary_key=True, verbose_name=_("delivery"))
+    received_at = models.DateTimeField(_("received at"), db_default=Now())
+    source = models.CharField(_("source"), max_length=16, choices=Source)
+    body = models.BinaryField(_("body"))
+    content_type = models.CharField(_("content type"), max_length=255, blank=True)
+    headers = models.JSONField(_("headers"), default=dict, blank=True)
+    query = models.CharField(_("query"), max_length=1000, blank=True, help_text=_("The secret is removed."))
+    remote_addr = models.GenericIPAddressField(_("remote address"), null=True, blank=True)
+    status = models.CharField(_("status"), max_length=9, choices=Status, db_default=Status.RECEIVED)
+    attempts = models.PositiveSmallIntegerField(_("attempts"), db_default=0)
+    next_attempt_at = models.DateTimeField(_("next attempt at"), db_default=Now())
+    error_message = models.TextField(_("error"), blank=True, db_default="")
+    processed_at = models.DateTimeField(_("processed at"), null=True, blank=True)
+
+    class Meta:
+        db_table = "webhook_deliveries"
+        verbose_name = _("delivery")
+        verbose_name_plural = _("deliveries")
+        indexes = [
+            # The queue: what the worker claims, and nothing else is in it.
+            models.Index(
+                "next_attempt_at", "id", name="delivery_pending", condition=Q(status__in=["received", "failed"])
+            ),
+            # The admin's filter by the statuses that need a person.
+            models.Index(
+                "status", "id", name="delivery_problem", condition=Q(status__in=["failed", "dead", "invalid"])
+            ),
+            # The admin's and replay's date range; a fraction of a B-tree's cost at each insert.
+            BrinIndex("received_at", name="delivery_received_brin"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=["received", "processed", "failed", "dead", "invalid"]), name="delivery_status"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.pk} {self.source}"
+
+
+class WebhookRefusal(models.Model):
+    """How many requests a door refused in an hour, and why: a wrong secret in AmoCRM shows here. Nothing of them is stored."""
+
+    class Reason(models.TextChoices):
+        SECRET = "secret", _("Wrong or missing secret")
+        TOO_LARGE = "too_large", _("Body too large")
+
+    hour = models.DateTimeField(_("hour"))
+    source = models.CharField(_("source"), max_length=16, choices=Source)
+    reason = models.CharField(_("reason"), max_length=16, choices=Reason)
+    count = models.PositiveIntegerField(_("count"), default=0)
+
+    class Meta:
+        db_table = "webhook_refusals"
+        verbose_name = _("refused requests")
+        verbose_name_plural = _("refused requests")
+        constraints = [models.UniqueConstraint(fields=["hour", "source", "reason"], name="refusal_unique")]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.reason}: {self.count}"
+
+
+class WebhookLog(models.Model):
+    """What one event of a delivery said and what became of it. A delivery without a deal has one row, too."""
+
+    class Routing(models.TextChoices):
+        TRAFFIC = "traffic", _("Traffic")
+        REFERRAL = "referral", _("Referrals")
+        BOTH = "both", _("Traffic and referrals")
+        UNKNOWN = "unknown", _("Won, but nobody's")
+        IGNORED = "ignored", _("Ignored")
+
+    class Processing(models.TextChoices):
+        SUCCESS = "success", _("Success")
+        IGNORED = "ignored", _("Ignored")
+        ERROR = "error", _("Error")
+        PARTIAL = "partial", _("Partial")
+
+    id = models.BigAutoField(primary_key=True)
+    received_at = models.DateTimeField(_("received at"))
+    source = models.CharField(_("source"), max_length=16, choices=Source)
+    delivery = models.ForeignKey(
+        WebhookDelivery, on_delete=models.PROTECT, related_name="logs", db_index=False, verbose_name=_("delivery")
+    )
+    index = models.PositiveSmallIntegerField(_("index"))
+    action = models.CharField(_("action"), max_length=64, blank=True)
+    lead_id = models.BigIntegerField(_("deal"), null=True, blank=True)
+    pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
+    status_id = models.BigIntegerField(_("stage"), null=True, blank=True)
+    deal_data = models.JSONField(_("deal data"), default=dict, blank=True)
+    utm_source = models.TextField(_("utm_source"), blank=True)
+    utm_campaign = models.TextField(_("utm_campaign"), blank=True)
+    routing_decision = models.CharField(_("decision"), max_length=8, choices=Routing)
+    processing_status = models.CharField(_("result"), max_length=7, choices=Processing)
+    error_message = models.TextField(_("reason"), blank=True)
+    processed_at = models.DateTimeField(_("processed at"))
+
+    class Meta:
+        db_table = "webhook_logs"
+        verbose_name = _("webhook log entry")
+        verbose_name_plural = _("webhook log")
+        constraints = [
+            # Replay updates the row it wrote before.
+            models.UniqueConstraint(fields=["delivery", "index"], name="log_delivery_index"),
+        ]
+        indexes = [
+            models.Index("lead_id", name="log_lead", condition=Q(lead_id__isnull=False)),  # search by deal
+            models.Index("received_at", name="log_received"),  # "the latest ten", date filter
+            models.Index(  # what went wrong
+                "processing_status", "id", name="log_problem", condition=Q(processing_status__in=["error", "partial"])
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"#{self.delivery_id}/{self.index} {self.action}"
+
+
+class Deal(models.Model):
+    """The latest known state of one AmoCRM deal: the join of everything that was ever said of it (webhooks/merge.py)."""
+
+    lead_id = models.BigIntegerField(_("deal"), primary_key=True)
+    name = models.TextField(_("name"), blank=True, default="")
+    price = models.DecimalField(_("price"), max_digits=14, decimal_places=0, null=True, blank=True)
+    status_id = models.BigIntegerField(_("stage"), null=True, blank=True)
+    pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
+    utm_source = models.TextField(_("utm_source"), blank=True, default="")
+    utm_medium = models.TextField(_("utm_medium"), blank=True, default="")
+    utm_campaign = models.TextField(_("utm_campaign"), blank=True, default="")
+    utm_content = models.TextField(_("utm_content"), blank=True, default="")
+    utm_term = models.TextField(_("utm_term"), blank=True, default="")
+    utm_referrer = models.TextField(_("utm_referrer"), blank=True, default="")
+    fbclid = models.TextField(_("fbclid"), blank=True, default="")
+    contact_id = models.BigIntegerField(_("contact"), null=True, blank=True)
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
+    won_at = models.DateTimeField(_("won at"), null=True, blank=True)
+    wins = models.JSONField(
+        _("standing wins"),
+        default=dict,
+        blank=True,
+        help_text=_("Pipeline → moment of the win that stands, unix microseconds."),
+    )
+    is_deleted = models.BooleanField(_("deleted"), default=False)
+    needs_check = models.BooleanField(
+        _("needs a check"),
+        default=False,
+        help_text=_("Rests on an event without a time or on a tie; the AmoCRM API settles it."),
+    )
+    merge = models.JSONField(_("merge state"), default=dict, blank=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    class Meta:
+        db_table = "deals"
+        verbose_name = _("deal")
+        verbose_name_plural = _("deals")
+        indexes = [
+            models.Index("lead_id", name="deal_needs_check", condition=Q(needs_check=True)),  # what to ask the API
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.lead_id} {self.name}".strip()
+
+
+class DealTransition(models.Model):
+    """At this moment the deal stood in this stage, so one event said. Never purged: the dates of wins are read from here."""
+
+    id = models.BigAutoField(primary_key=True)
+    lead_id = models.BigIntegerField(_("deal"))
+    at = models.DateTimeField(_("at"), help_text=_("CRM time; the time of arrival where the event had none."))
+    timed = models.BooleanField(_("timed"))
+    rank = models.SmallIntegerField(_("rank"))
+    status_id = models.BigIntegerField(_("stage"))
+    pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
+    delivery = models.ForeignKey(
+        WebhookDelivery,
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
+        verbose_name=_("delivery"),
+    )
+    index = models.PositiveSmallIntegerField(_("index"))
+    seen_at = models.DateTimeField(_("seen at"), help_text=_("When it was first said (by the API: last said)."))
+
+    class Meta:
+        db_table = "deal_transitions"
+        verbose_name = _("stage of a deal")
+        verbose_name_plural = _("stages of deals")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["lead_id", "at", "timed", "rank", "status_id", "pipeline_id"],
+                name="transition_unique",
+                nulls_distinct=False,
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.lead_id} {self.status_id} {self.at:%Y-%m-%d %H:%M:%S}"
