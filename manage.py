@@ -22,7 +22,9 @@ def main() -> None:
     command = sys.argv[1] if len(sys.argv) > 1 else "help"
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "onai_project.settings")
     # So that `finally` and `with` do their work: the last one out stops the embedded server.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0 if command == "up" else 128 + number))
+    if command == "up":
+        signal.signal(signal.SIGINT, lambda number, frame: sys.exit(0))
     if not ENV_FILE.exists():
         if command == "up":
             write_env_file()
