@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class ReferralsConfig(AppConfig):
+    """Conversions by referral links, and what they earn."""
+
     name = "referrals"
     verbose_name = _("Referrals")
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class Referrer(models.Model):
-    """Who brings customers by a link with `utm_source=<code>`. Unclaimed: the code was seen, its owner is not known yet."""
+    """Who brings customers by a link with `utm_source=<code>`. Unclaimed: nobody has said yet whose code it is."""
 
     code = models.CharField(_("code"), max_length=500, unique=True, help_text=_("Begins with ref_, in lower case."))
     name = models.CharField(_("name"), max_length=200, blank=True)

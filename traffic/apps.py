@@ -5,6 +5,8 @@ from django.utils.translation import gettext_lazy as _
 
 
 class TrafficConfig(AppConfig):
+    """Attributes sales to targetologists."""
+
     name = "traffic"
     verbose_name = _("Traffic")
 

@@ -1,1 +1,47 @@
+"""What traffic takes from webhooks: its endpoint and the deals."""
+
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.dispatch import receiver
+
+from traffic.models import Targetologist
+from traffic.sales import converge_sales
+from webhooks.merge import DealState
+from webhooks.models import Source
+from webhooks.registry import Endpoint, register
+from webhooks.signals import deal_by_deal_on_failure, deals_changed
+
+
+@receiver(deals_changed)
+@deal_by_deal_on_failure
+def keep_sales(deals: Sequence[DealState], *, live: bool) -> None:
+    """Sales follow deals."""
+    converge_sales(deals, live=live)
+
+
+def _details() -> dict[str, Any]:
+    pipelines = settings.TRAFFIC_PIPELINE_IDS
+    return {
+        "pipeline": pipelines[0] if len(pipelines) == 1 else pipelines,
+        "targetologists": list(Targetologist.objects.filter(active=True).values_list("name", flat=True)),
+    }
+
+
+def _concerns(pipelines: Collection[int], utm_source: str) -> bool:
+    return any(pipeline in settings.TRAFFIC_PIPELINE_IDS for pipeline in pipelines)
+
+
+register(
+    Endpoint(
+        name="traffic",
+        source=Source.TRAFFIC,
+        title="Traffic",
+        message="Traffic Dashboard webhook endpoint is active",
+        details=_details,
+        concerns=_concerns,
+    )
+)

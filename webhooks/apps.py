@@ -5,5 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class WebhooksConfig(AppConfig):
+    """Receives, stores and understands what AmoCRM sends."""
+
     name = "webhooks"
     verbose_name = _("AmoCRM webhooks")

@@ -69,7 +69,7 @@ class WebhookDelivery(models.Model):
 
 
 class WebhookRefusal(models.Model):
-    """How many requests a door refused in an hour, and why: a wrong secret in AmoCRM shows here. Nothing of them is stored."""
+    """How many requests a door refused in an hour, and why. Nothing else of them is stored."""
 
     class Reason(models.TextChoices):
         SECRET = "secret", _("Wrong or missing secret")
@@ -112,7 +112,7 @@ class WebhookLog(models.Model):
     delivery = models.ForeignKey(
         WebhookDelivery, on_delete=models.PROTECT, related_name="logs", db_index=False, verbose_name=_("delivery")
     )
-    index = models.PositiveSmallIntegerField(_("index"))
+    index = models.PositiveIntegerField(_("index"))
     action = models.CharField(_("action"), max_length=64, blank=True)
     lead_id = models.BigIntegerField(_("deal"), null=True, blank=True)
     pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
@@ -146,37 +146,37 @@ class WebhookLog(models.Model):
 
 
 class Deal(models.Model):
-    """The latest known state of one AmoCRM deal: the join of everything that was ever said of it (webhooks/merge.py)."""
+    """The latest known state of one AmoCRM deal: the join of all that was ever said of it (webhooks/merge.py)."""
 
     lead_id = models.BigIntegerField(_("deal"), primary_key=True)
-    name = models.TextField(_("name"), blank=True, default="")
+    name = models.TextField(_("name"), blank=True, db_default="")
     price = models.DecimalField(_("price"), max_digits=14, decimal_places=0, null=True, blank=True)
     status_id = models.BigIntegerField(_("stage"), null=True, blank=True)
     pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
-    utm_source = models.TextField(_("utm_source"), blank=True, default="")
-    utm_medium = models.TextField(_("utm_medium"), blank=True, default="")
-    utm_campaign = models.TextField(_("utm_campaign"), blank=True, default="")
-    utm_content = models.TextField(_("utm_content"), blank=True, default="")
-    utm_term = models.TextField(_("utm_term"), blank=True, default="")
-    utm_referrer = models.TextField(_("utm_referrer"), blank=True, default="")
-    fbclid = models.TextField(_("fbclid"), blank=True, default="")
+    utm_source = models.TextField(_("utm_source"), blank=True, db_default="")
+    utm_medium = models.TextField(_("utm_medium"), blank=True, db_default="")
+    utm_campaign = models.TextField(_("utm_campaign"), blank=True, db_default="")
+    utm_content = models.TextField(_("utm_content"), blank=True, db_default="")
+    utm_term = models.TextField(_("utm_term"), blank=True, db_default="")
+    utm_referrer = models.TextField(_("utm_referrer"), blank=True, db_default="")
+    fbclid = models.TextField(_("fbclid"), blank=True, db_default="")
     contact_id = models.BigIntegerField(_("contact"), null=True, blank=True)
     closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
     won_at = models.DateTimeField(_("won at"), null=True, blank=True)
     wins = models.JSONField(
         _("standing wins"),
-        default=dict,
+        db_default={},
         blank=True,
         help_text=_("Pipeline → moment of the win that stands, unix microseconds."),
     )
-    is_deleted = models.BooleanField(_("deleted"), default=False)
+    is_deleted = models.BooleanField(_("deleted"), db_default=False)
     needs_check = models.BooleanField(
         _("needs a check"),
-        default=False,
+        db_default=False,
         help_text=_("Rests on an event without a time or on a tie; the AmoCRM API settles it."),
     )
-    merge = models.JSONField(_("merge state"), default=dict, blank=True)
-    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+    merge = models.JSONField(_("merge state"), db_default={}, blank=True)
+    updated_at = models.DateTimeField(_("updated at"), db_default=Now())
 
     class Meta:
         db_table = "deals"
@@ -191,7 +191,7 @@ class Deal(models.Model):
 
 
 class DealTransition(models.Model):
-    """At this moment the deal stood in this stage, so one event said. Never purged: the dates of wins are read from here."""
+    """At this moment the deal stood in this stage, so an event said. Never purged: wins are dated from here."""
 
     id = models.BigAutoField(primary_key=True)
     lead_id = models.BigIntegerField(_("deal"))
@@ -208,7 +208,7 @@ class DealTransition(models.Model):
         db_constraint=False,
         verbose_name=_("delivery"),
     )
-    index = models.PositiveSmallIntegerField(_("index"))
+    index = models.PositiveIntegerField(_("index"))
     seen_at = models.DateTimeField(_("seen at"), help_text=_("When it was first said (by the API: last said)."))
 
     class Meta:

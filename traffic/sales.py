@@ -1,0 +1,158 @@
+"""Writes of sales: the tables of this app made to agree with the deals (level-triggered, law 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connection
+
+from traffic.attribution import Attribution, Rule, attribute, funnel
+from traffic.models import AttributionRule, Sale, SalesNotification
+from webhooks import bulk
+from webhooks.amocrm.events import UTM_NAMES
+from webhooks.merge import DealState, Win
+from webhooks.utm import normalise
+
+_UTM = UTM_NAMES[:5]
+_FIELDS = (
+    "lead_id", "lead_name", "sale_amount", "currency", *_UTM, "pipeline_id", "status_id",
+    "channel", "targetologist", "matched_rule", "matched_field", "matched_text",
+    "funnel_type", "sale_date", "state", "moved", "win_number", "updated_at",
+)  # fmt: skip
+_NOTIFICATION_FIELDS = (
+    "lead_id", "lead_name", "sale_amount", *_UTM, "targetologist", "sale_date", "kind", "win_number",
+    "notification_status", "attempts", "error",
+)  # fmt: skip
+_SELECT = """
+SELECT lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
+       pipeline_id, status_id, channel, targetologist, matched_rule_id, matched_field, matched_text,
+       funnel_type, sale_date, state, moved, win_number
+FROM all_sales_tracking WHERE lead_id = ANY(%s::bigint[])
+"""
+
+
+class StoredSale(NamedTuple):
+    """A row of all_sales_tracking, in the order of _FIELDS."""
+
+    lead_id: int
+    lead_name: str
+    sale_amount: Any
+    currency: str
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    utm_content: str
+    utm_term: str
+    pipeline_id: int
+    status_id: int | None
+    channel: str
+    targetologist: str | None
+    matched_rule: int | None
+    matched_field: str
+    matched_text: str
+    funnel_type: str
+    sale_date: datetime
+    state: str
+    moved: bool
+    win_number: int
+
+
+def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
+    """Make sales and their notifications agree with these deals.
+
+    A deal won in a watched pipeline has a sale; one no longer won has it `reversed`. A new win makes one message,
+    unless it is a referral's, older than NOTIFY_MAX_AGE, or not `live` (replay, resync).
+    """
+    now = datetime.now(UTC)
+    stored = _select([deal.lead_id for deal in deals])
+    rules: list[Rule] | None = None
+    sales: list[StoredSale] = []
+    news: list[StoredSale] = []
+    taken_back: list[int] = []
+    for deal in deals:
+        old = stored.get(deal.lead_id)
+        win = deal.win(settings.TRAFFIC_PIPELINE_IDS)
+        if win is None:
+            if old is not None and old.state == Sale.State.WON:
+                sales.append(old._replace(state=Sale.State.REVERSED, status_id=deal.status_id))
+                taken_back.append(deal.lead_id)
+            continue
+        if rules is None:
+            rules = select_rules()
+        sale = _sale(deal, win, old, rules)
+        if sale == old:
+            continue
+        sales.append(sale)
+        is_new = old is None or old.state == Sale.State.REVERSED
+        if is_new and live and sale.channel != Sale.Channel.REFERRAL and now - win.at <= settings.NOTIFY_MAX_AGE:
+            news.append(sale)
+    bulk.upsert(Sale, _FIELDS, [(*sale, now) for sale in sales], key=("lead_id",), volatile=("updated_at",))
+    _announce(news)
+    _withdraw(taken_back)
+
+
+def select_rules() -> list[Rule]:
+    """Return the active rules in the order in which they are tried, their patterns normalised."""
+    rows = AttributionRule.objects.filter(active=True).values_list(
+        "id", "targetologist_id", "field", "match", "pattern"
+    )
+    return [Rule(*row[:-1], pattern=normalise(row[-1])) for row in rows]
+
+
+def _sale(deal: DealState, win: Win, old: StoredSale | None, rules: Sequence[Rule]) -> StoredSale:
+    """Return the row that a won deal should have."""
+    utm = {name: getattr(deal, name) for name in _UTM}
+    if old is not None and all(getattr(old, name) == value for name, value in utm.items()):
+        # A changed rule moves no old sale by itself, nor does an unrelated edit of the deal.
+        attribution = Attribution(old.channel, old.targetologist, old.matched_rule, old.matched_field, old.matched_text)
+    else:
+        attribution = attribute(utm, rules)
+    return StoredSale(
+        lead_id=deal.lead_id,
+        lead_name=deal.name,
+        sale_amount=deal.price,
+        currency=settings.CURRENCY,
+        **utm,
+        pipeline_id=win.pipeline_id,
+        status_id=deal.status_id,
+        channel=attribution.channel,
+        targetologist=attribution.targetologist,
+        matched_rule=attribution.rule_id,
+        matched_field=attribution.field,
+        matched_text=attribution.text,
+        funnel_type=funnel(deal.utm_campaign),
+        sale_date=win.at,
+        state=Sale.State.WON,
+        moved=win.moved,
+        win_number=1 if old is None else old.win_number + (old.state == Sale.State.REVERSED),
+    )
+
+
+def _select(lead_ids: Sequence[int]) -> dict[int, StoredSale]:
+    with connection.cursor() as cursor:
+        cursor.execute(_SELECT, [list(lead_ids)])
+        return {row[0]: StoredSale(*row) for row in cursor.fetchall()}
+
+
+def _announce(sales: Sequence[StoredSale]) -> None:
+    """Put a message about each new win into the outbox; the unique key keeps it one, whatever happened before."""
+    rows = [
+        (
+            *(sale.lead_id, sale.lead_name, sale.sale_amount, *(getattr(sale, name) for name in _UTM)),
+            *(sale.targetologist, sale.sale_date, SalesNotification.Kind.SALE, sale.win_number),
+            *(SalesNotification.Status.PENDING, 0, ""),
+        )
+        for sale in sales
+    ]
+    bulk.insert(SalesNotification, _NOTIFICATION_FIELDS, rows, ignore_conflicts=True)
+
+
+def _withdraw(lead_ids: Sequence[int]) -> None:
+    """Cancel what was not sent yet of sales that are taken back."""
+    if lead_ids:
+        SalesNotification.objects.filter(
+            lead_id__in=lead_ids, notification_status=SalesNotification.Status.PENDING
+        ).update(notification_status=SalesNotification.Status.CANCELLED)

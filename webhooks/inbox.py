@@ -1,0 +1,181 @@
+"""The worker's loop: stored deliveries → deals → the apps → the log, in one transaction a batch.
+
+The pending rows are the queue. Claiming them is a statement of its own, committed first: it counts the attempt and sets
+when the next one is due, so a body that kills the process is counted, too (law 6). What failed once is processed alone.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import structlog
+from django.db import OperationalError, connection, transaction
+
+from webhooks import logbook
+from webhooks.deals import LockedDeals
+from webhooks.deliveries import Delivery, lock_deliveries
+from webhooks.merge import contribution, observation
+from webhooks.models import WebhookDelivery
+from webhooks.reasons import CRASHED, RECEIVER_FAILED, WORKER_DIED, because
+from webhooks.signals import Failures, deals_changed
+
+log = structlog.get_logger("webhooks")
+
+# A batch's transaction stays well under a second, and a newcomer's wait with it.
+BATCH = 500
+# How long an idle worker sleeps: the probe costs 0.1 ms, and people wait for the sale.
+IDLE_SECONDS = 0.05
+# Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
+RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
+MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
+# Deadlocks and serialization failures are nobody's fault and no attempt.
+TRANSIENT_TRIES = 5
+TRANSIENT_STATES = ("40001", "40P01")
+
+_CLAIM = """
+UPDATE webhook_deliveries AS delivery
+SET attempts = attempts + 1,
+    next_attempt_at = now() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
+FROM (
+    SELECT id FROM webhook_deliveries
+    WHERE status IN ('received', 'failed') AND next_attempt_at <= now() AND {which}
+    ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AS due
+WHERE delivery.id = due.id
+RETURNING delivery.id, delivery.attempts
+"""
+_MARK = """
+UPDATE webhook_deliveries AS delivery
+SET status = new.status, error_message = new.error_message, processed_at = now()
+FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new(id, status, error_message)
+WHERE delivery.id = new.id
+"""
+_CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
+_CLAIM_AGAIN = _CLAIM.format(which="attempts > 0", last=len(RETRY_SECONDS))
+
+
+def run(stop: threading.Event) -> None:
+    """Process whatever is due until `stop` is set. A lost database is raised: the worker begins again."""
+    while not stop.is_set():
+        if not process_due():
+            stop.wait(IDLE_SECONDS)
+
+
+def process_due() -> int:
+    """Process one batch of new deliveries and one that failed before; return how many there were."""
+    count = 0
+    for claim, limit in ((_CLAIM_NEW, BATCH), (_CLAIM_AGAIN, 1)):
+        with connection.cursor() as cursor:
+            cursor.execute(claim, {"delays": RETRY_SECONDS, "limit": limit})
+            claimed = cursor.fetchall()
+        count += len(claimed)
+        exhausted = [delivery_id for delivery_id, attempts in claimed if attempts > MAX_ATTEMPTS]
+        for delivery_id in exhausted:
+            _give_up(delivery_id, because(WORKER_DIED))
+        process([delivery_id for delivery_id, attempts in claimed if attempts <= MAX_ATTEMPTS])
+    return count
+
+
+def process(delivery_ids: Sequence[int], *, live: bool = True) -> None:
+    """Process these deliveries, in one transaction if all goes well; live, retried and replayed ones alike.
+
+    A batch that fails is halved until the bad delivery is alone: it is marked `failed` or `dead`, the others succeed.
+    """
+    if not delivery_ids:
+        return
+    try:
+        _process_batch(delivery_ids, live)
+    except OperationalError:
+        raise
+    except Exception as error:
+        if len(delivery_ids) == 1:
+            log.exception("Webhook: delivery failed", delivery=delivery_ids[0])
+            _fail(delivery_ids[0], because(CRASHED, f"{type(error).__name__}: {error}"))
+            return
+        middle = len(delivery_ids) // 2
+        process(delivery_ids[:middle], live=live)
+        process(delivery_ids[middle:], live=live)
+
+
+def process_again(delivery_ids: Sequence[int]) -> int:
+    """Put these deliveries back into the queue, due now, their attempts forgotten; return how many there were."""
+    return WebhookDelivery.objects.filter(pk__in=delivery_ids).update(
+        status=WebhookDelivery.Status.RECEIVED, attempts=0, next_attempt_at=datetime.now(UTC), error_message=""
+    )
+
+
+def _process_batch(delivery_ids: Sequence[int], live: bool) -> None:
+    for attempt in range(1, TRANSIENT_TRIES + 1):
+        try:
+            with transaction.atomic():
+                _process_locked(delivery_ids, live)
+            return
+        except OperationalError as error:
+            if attempt == TRANSIENT_TRIES or getattr(error.__cause__, "sqlstate", None) not in TRANSIENT_STATES:
+                raise
+            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
+
+
+def _process_locked(delivery_ids: Sequence[int], live: bool) -> None:
+    deliveries = lock_deliveries(delivery_ids)
+    told = [(delivery, index, event) for delivery in deliveries for index, event in delivery.deal_events()]
+    failures: Failures = {}
+    stages = {}
+    states = {}
+    receivers = 0
+    if told:
+        deals = LockedDeals(event.lead_id for _, _, event in told)
+        for delivery, index, event in told:
+            seen = delivery.seen(index)
+            deals.learn(event.lead_id, contribution(event, seen), observation(event, seen))
+        changed = deals.save()
+        stages = deals.stages
+        states = {deal.lead_id: deal for deal in changed}
+        for _, outcome in deals_changed.send_robust(sender=None, deals=changed, live=live):
+            receivers += 1
+            if isinstance(outcome, Exception):
+                raise outcome
+            for lead_id, failure in (outcome or {}).items():
+                failures[lead_id] = f"{failures[lead_id]}; {failure}" if lead_id in failures else failure
+    logbook.write(deliveries, states, stages, failures, receivers)
+    _mark(deliveries, failures)
+
+
+def _mark(deliveries: Sequence[Delivery], failures: Failures) -> None:
+    """Save what became of each delivery; one that already says the same is not written (replay)."""
+    rows = []
+    for delivery in deliveries:
+        lead_ids = {event.lead_id for _, event in delivery.deal_events()} if failures else set()
+        failed = sorted(lead_ids & failures.keys())
+        if delivery.problem:
+            outcome = (WebhookDelivery.Status.INVALID, delivery.problem)
+        elif failed:
+            status = WebhookDelivery.Status.DEAD if delivery.attempts >= MAX_ATTEMPTS else WebhookDelivery.Status.FAILED
+            outcome = (status, because(RECEIVER_FAILED, "; ".join(failures[lead_id] for lead_id in failed)))
+            log.error("Webhook: delivery failed", delivery=delivery.id, status=str(status), leads=failed)
+        else:
+            outcome = (WebhookDelivery.Status.PROCESSED, "")
+        if outcome != (delivery.status, delivery.error_message):
+            rows.append((delivery.id, *outcome))
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.execute(_MARK, [list(column) for column in zip(*rows, strict=True)])
+
+
+def _fail(delivery_id: int, error: str) -> None:
+    """Save that processing this delivery raised; its next attempt is already set by the claim."""
+    delivery = WebhookDelivery.objects.only("attempts").get(pk=delivery_id)
+    if delivery.attempts >= MAX_ATTEMPTS:
+        _give_up(delivery_id, error)
+        return
+    WebhookDelivery.objects.filter(pk=delivery_id).update(status=WebhookDelivery.Status.FAILED, error_message=error)
+
+
+def _give_up(delivery_id: int, error: str) -> None:
+    """Mark a delivery dead: kept for ever, tried no more until a person says so."""
+    WebhookDelivery.objects.filter(pk=delivery_id).update(status=WebhookDelivery.Status.DEAD, error_message=error)
+    log.error("Webhook: delivery is dead", delivery=delivery_id, error=error)

@@ -1,0 +1,310 @@
+"""State ∨ event → state: what AmoCRM said of a deal, in any order, adds up to one state (law 3). Pure.
+
+`contribution(event)` is the state of a deal of which nothing else is known, and `join` unites two states. `join` is
+commutative, associative and idempotent, so deliveries may come late, twice, in any order and in any batches.
+
+A state is plain JSON (`Deal.merge`): per group of fields that AmoCRM writes together a register
+
+    [timed, untimed]   timed:   [CRM time, rank, [[value, seen], …]]   the latest time, of the highest rank
+                       untimed: [seen, value]                          the last to arrive (Digital Pipeline)
+
+and `deleted`, `alive` (a `seen` each) and `latest` (the latest CRM time of all). `seen` is [received_at in unix
+microseconds, delivery id, index]. Values of one time and rank tie: the one first seen later wins, so that a retry
+never does. An API answer is no retry but a fresh look, so among answers of one time the one last seen wins.
+
+The stages that a deal was seen in (Observation) are a growing set beside it, kept in `deal_transitions`: from them
+follows when, and in which pipelines, the wins that stand were won.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from webhooks.amocrm.events import API, LOST, UTM_NAMES, WON, DealEvent
+
+RANKS = {"add": 0, "update": 1, "responsible": 1, "status": 2, "restore": 2, API: 3}
+UNTIMED_RANK = -1
+SECOND = 1_000_000
+# Clocks differ by seconds; a CRM time this far ahead of its own arrival is broken, and would win for ever.
+MAX_CLOCK_SKEW = 3600
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+State = dict[str, Any]
+
+
+class Seen(NamedTuple):
+    """When and where something was said. The order of arrival: no two events share one."""
+
+    received_at: int  # unix microseconds
+    delivery_id: int
+    index: int
+
+
+class Observation(NamedTuple):
+    """At this moment the deal stood in this stage. Sorts into the order in which the stages are taken to have come."""
+
+    at: int  # unix microseconds: CRM time, else the time of arrival
+    rank: int
+    seen: Seen
+    timed: bool
+    status_id: int
+    pipeline_id: int | None
+
+
+class Win(NamedTuple):
+    """A win that stands: where it was won, when (closed_at if the API told it), and whether the deal moved on since."""
+
+    pipeline_id: int
+    at: datetime
+    moved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DealState:
+    """The latest known state of a deal, as receivers get it. What is unknown is None, or "" for texts."""
+
+    lead_id: int
+    name: str
+    price: Decimal | None
+    status_id: int | None
+    pipeline_id: int | None
+    utm_source: str
+    utm_medium: str
+    utm_campaign: str
+    utm_content: str
+    utm_term: str
+    utm_referrer: str
+    fbclid: str
+    contact_id: int | None
+    closed_at: datetime | None
+    won_at: datetime | None
+    wins: dict[str, int]  # pipeline → moment in unix microseconds; "0" where the pipeline is unknown
+    is_deleted: bool
+    needs_check: bool
+
+    def win(self, pipelines: Collection[int] | None = None) -> Win | None:
+        """Return the win that stands in one of `pipelines` (None: in any), the earliest; None when there is none.
+
+        A deal that is deleted or lost has none; one that moved to another pipeline after the win keeps it (law 4).
+        """
+        if self.is_deleted or not self.wins:
+            return None
+        standing = [
+            (moment, int(pipeline))
+            for pipeline, moment in self.wins.items()
+            if pipelines is None or int(pipeline) in pipelines
+        ]
+        if not standing:
+            return None
+        moment, pipeline_id = min(standing)
+        moved = self.status_id != WON or (self.pipeline_id or 0) != pipeline_id
+        return Win(pipeline_id, from_micros(moment), moved)
+
+
+def contribution(event: DealEvent, seen: Seen) -> State:
+    """Return the state that one event alone makes."""
+    if event.action == "delete":
+        return {"deleted": list(seen)}
+    state: State = {}
+    time = crm_time(event, seen)
+    rank = RANKS[event.action]
+    at = list(seen)
+
+    def put(group: str, value: Any) -> None:
+        state[group] = [None, [at, value]] if time is None else [[time, rank, [[value, at]]], None]
+
+    everything = event.is_snapshot
+    if event.status_id is not None:
+        put("status", [event.status_id, event.pipeline_id])
+    if event.price is not None or everything:
+        put("price", None if event.price is None else str(event.price))
+    if event.name or everything:
+        put("name", event.name or "")
+    # fbclid and utm_referrer alone do not say that the others are empty.
+    if everything or any(name in event.utm for name in UTM_NAMES[:5]):
+        put("utm", [event.utm.get(name, "") for name in UTM_NAMES])
+    if everything:
+        put("contact", event.contact_id)
+        put("closed", event.closed_at)
+    if event.is_deleted:
+        state["deleted"] = at
+    elif event.action == "restore" or event.is_deleted is False:
+        state["alive"] = at
+    if time is not None and not event.is_deleted:
+        state["latest"] = time
+    return state
+
+
+def crm_time(event: DealEvent, seen: Seen) -> int | None:
+    """Return the event's CRM time in unix seconds; None where it has none, or one that cannot be."""
+    time = event.updated_at
+    return None if time is None or time > seen.received_at // SECOND + MAX_CLOCK_SKEW else time
+
+
+def observation(event: DealEvent, seen: Seen) -> Observation | None:
+    """Return the stage that an event saw the deal in; None when it says none. A `delete` says deletion only."""
+    if event.status_id is None or event.action == "delete":
+        return None
+    time = crm_time(event, seen)
+    if time is None:
+        return Observation(seen.received_at, UNTIMED_RANK, seen, False, event.status_id, event.pipeline_id)
+    return Observation(time * SECOND, RANKS[event.action], seen, True, event.status_id, event.pipeline_id)
+
+
+def join(one: State, other: State) -> State:
+    """Return the least state that knows all that both know. Neither argument is changed."""
+    result = dict(one)
+    for group, value in other.items():
+        mine = result.get(group)
+        if mine is None or mine == value:
+            result[group] = value
+        elif group in ("deleted", "alive", "latest"):
+            result[group] = max(mine, value)
+        else:
+            result[group] = [_join_timed(mine[0], value[0]), _join_untimed(mine[1], value[1])]
+    return result
+
+
+def _join_timed(one: Any, other: Any) -> Any:
+    if one is None or other is None:
+        return one or other
+    if one[:2] != other[:2]:
+        return max(one, other, key=lambda register: register[:2])
+    if one[2] == other[2]:
+        return one
+    values: list[list[Any]] = []
+    for value, seen in one[2] + other[2]:
+        known = next((entry for entry in values if entry[0] == value), None)
+        if known is None:
+            values.append([value, seen])
+        else:
+            known[1] = max(known[1], seen) if one[1] == RANKS[API] else min(known[1], seen)
+    return [*one[:2], sorted(values, key=lambda entry: entry[1])]
+
+
+def _join_untimed(one: Any, other: Any) -> Any:
+    return one or other if one is None or other is None else max(one, other, key=lambda register: register[0])
+
+
+def join_observations(observations: Iterable[Observation]) -> dict[tuple[Any, ...], Observation]:
+    """Return the observations by what makes them one: the same stage at the same time, said at the same rank.
+
+    Of equal ones the first seen stays; of API answers, as in the registers, the last.
+    """
+    result: dict[tuple[Any, ...], Observation] = {}
+    for new in observations:
+        key = (new.at, new.timed, new.rank, new.status_id, new.pipeline_id)
+        old = result.get(key)
+        if old is None or (new.seen > old.seen if new.rank == RANKS[API] else new.seen < old.seen):
+            result[key] = new
+    return result
+
+
+def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) -> DealState:
+    """Return what a state and the deal's observations say together. Their order does not matter."""
+    status, status_rests = _visible(state.get("status"))
+    price, price_rests = _visible(state.get("price"))
+    name, name_rests = _visible(state.get("name"))
+    utm, utm_rests = _visible(state.get("utm"))
+    contact, _ = _visible(state.get("contact"))
+    closed, _ = _visible(state.get("closed"))
+    status_id = status[0] if status else None
+    pipeline_id, won, wins = _standing_wins(_up_to_now(state.get("status"), observations), closed)
+    return DealState(
+        lead_id,
+        name or "",
+        None if price is None else Decimal(price),
+        status_id,
+        pipeline_id,
+        *(utm or [""] * len(UTM_NAMES)),
+        contact_id=contact,
+        closed_at=None if closed is None else from_micros(closed * SECOND),
+        won_at=None if won is None else from_micros(won),
+        wins=wins,
+        is_deleted=_is_deleted(state),
+        needs_check=status_rests or price_rests or name_rests or utm_rests,
+    )
+
+
+def _visible(register: Any) -> tuple[Any, bool]:
+    """Return the value that a register shows, and whether that rests on an untimed event or on a tie."""
+    if register is None:
+        return None, False
+    timed, untimed = register
+    if timed is None:
+        return untimed[1], True
+    value, seen = timed[2][-1]
+    if untimed is not None and untimed[0] > seen:
+        return untimed[1], untimed[1] != value
+    return value, len(timed[2]) > 1 and timed[1] != RANKS[API]
+
+
+def _is_deleted(state: State) -> bool:
+    """Return whether the deal is deleted: a restore received later, or a timed event dated later, ends it."""
+    deleted = state.get("deleted")
+    return (
+        deleted is not None
+        and not state.get("alive", deleted) > deleted
+        and not state.get("latest", 0) * SECOND > deleted[0]
+    )
+
+
+def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Observation]:
+    """Return the observations in their order, up to the one that the status register shows."""
+    if register is None:
+        return []
+    timed, untimed = register
+    now: tuple[int, int, Seen]
+    if timed is None or (untimed is not None and untimed[0] > timed[2][-1][1]):
+        now = (untimed[0][0], UNTIMED_RANK, Seen(*untimed[0]))
+    else:
+        now = (timed[0] * SECOND, timed[1], Seen(*timed[2][-1][1]))
+    return sorted(seen for seen in observations if seen[:3] <= now)
+
+
+def _standing_wins(stages: Iterable[Observation], closed: int | None) -> tuple[int | None, int | None, dict[str, int]]:
+    """Walk through the stages; return the pipeline at the end, the earliest standing win, and all of them.
+
+    A win stands until the deal is lost (anywhere) or stands in an open stage of the same pipeline (law 4). Its moment
+    is the first sight of it; for the stage it stands in now, AmoCRM's own closed_at, unless that is of an earlier win.
+    """
+    pipeline: int | None = None
+    status: int | None = None
+    wins: dict[str, int] = {}
+    taken_back: dict[str, int] = {}
+    for stage in stages:
+        pipeline = pipeline if stage.pipeline_id is None else stage.pipeline_id
+        status = stage.status_id
+        key = str(pipeline or 0)
+        if status == WON:
+            wins.setdefault(key, stage.at)
+        elif status == LOST:
+            taken_back |= dict.fromkeys([*wins, key], stage.at)
+            wins.clear()
+        else:
+            taken_back[key] = stage.at
+            wins.pop(key, None)
+    won = min(wins.values(), default=None)
+    key = str(pipeline or 0)
+    if closed is not None and status == WON and closed * SECOND > taken_back.get(key, 0):
+        wins[key] = closed * SECOND
+    return pipeline, won, wins
+
+
+def won_pipelines(observations: Iterable[Observation], until: tuple[int, int, Seen]) -> set[int]:
+    """Return the pipelines in which the deal had been seen won by then: whose business an event was."""
+    return {seen.pipeline_id or 0 for seen in observations if seen.status_id == WON and seen[:3] <= until}
+
+
+def micros(moment: datetime) -> int:
+    """Return an aware datetime as unix microseconds, exactly (a float would round)."""
+    return (moment - EPOCH) // timedelta(microseconds=1)
+
+
+def from_micros(value: int) -> datetime:
+    """Return unix microseconds as an aware datetime in UTC."""
+    return EPOCH + timedelta(microseconds=value)

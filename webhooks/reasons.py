@@ -1,0 +1,39 @@
+"""Why something was ignored or failed, as the log says it: one of these sentences, or "sentence: detail".
+
+They are stored in English, and shown in the reader's language.
+"""
+
+from __future__ import annotations
+
+from django.utils.translation import gettext_noop
+
+FOREIGN_ACCOUNT = gettext_noop("another AmoCRM account")
+EMPTY_BODY = gettext_noop("the body is empty")
+NO_DEAL = gettext_noop("no deal in it")
+BROKEN_DEAL = gettext_noop("the deal cannot be read")
+NOT_WON = gettext_noop("the deal is not won")
+NO_STAGE = gettext_noop("the event does not say the deal's stage, and it is not known to be won")
+NOBODYS = gettext_noop("won, but in no watched pipeline and not by a referral link")
+DOUBTFUL = gettext_noop("partly not understood")
+WORKER_DIED = gettext_noop("the worker died while processing it")
+CRASHED = gettext_noop("processing failed")
+RECEIVER_FAILED = gettext_noop("an app could not take the deal")
+EXPLAINED = (
+    FOREIGN_ACCOUNT,
+    EMPTY_BODY,
+    NO_DEAL,
+    BROKEN_DEAL,
+    NOT_WON,
+    NO_STAGE,
+    NOBODYS,
+    DOUBTFUL,
+    WORKER_DIED,
+    CRASHED,
+    RECEIVER_FAILED,
+)
+
+
+def because(reason: str, detail: object = "") -> str:
+    """Return the stored form of a reason. What PostgreSQL cannot hold is cut from the detail, which may be anything."""
+    text = f"{reason}: {detail}" if detail not in ("", None) else reason
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()[:2000]

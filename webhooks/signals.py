@@ -1,0 +1,67 @@
+"""The signal that other apps live on. A published contract: docs/adding-a-receiver.md.
+
+`deals_changed` is sent by the inbox, once a batch, inside its transaction, when deals were touched. Receivers are
+level-triggered: they get the merged state of each deal, not the event, and make their own tables agree with it; a
+second call with the same states must change nothing. Keywords:
+
+`deals: Sequence[webhooks.merge.DealState]`
+    Every deal that the batch touched, in the order of lead_id, each once; their rows are locked.
+`live: bool`
+    True for what just arrived. False for replay and resync, of which nobody is told by message.
+
+A receiver wears both decorators, the signal's outside:
+
+    @receiver(deals_changed)
+    @deal_by_deal_on_failure
+    def keep_my_table(deals: Sequence[DealState], *, live: bool) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.utils import OperationalError
+from django.dispatch import Signal
+
+from webhooks.merge import DealState
+
+deals_changed = Signal()
+
+Failures = dict[int, str]
+
+
+def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failures]:
+    """Run `handle(deals, live=…)` in a savepoint, and if it fails once more deal by deal (law 6).
+
+    The receiver made of it returns {lead_id: error} of the deals that failed by themselves; the others' effects stand.
+    A deadlock, a serialization failure or a lost connection is raised: the whole batch is tried again.
+    """
+
+    def receiver(sender: Any, deals: Sequence[DealState], live: bool, **_: Any) -> Failures:
+        failure = _attempt(handle, deals, live)
+        if failure is None:
+            return {}
+        if len(deals) == 1:
+            return {deals[0].lead_id: failure}
+        one_by_one = ((deal.lead_id, _attempt(handle, [deal], live)) for deal in deals)
+        return {lead_id: failure for lead_id, failure in one_by_one if failure is not None}
+
+    # Django would read the signature of `handle`, which takes no **kwargs, through __wrapped__.
+    functools.update_wrapper(receiver, handle)
+    del receiver.__wrapped__  # type: ignore[attr-defined]
+    return receiver
+
+
+def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool) -> str | None:
+    """Return None when `handle` succeeded, else what it raised; its writes are then rolled back."""
+    try:
+        with transaction.atomic():
+            handle(deals, live=live)
+    except OperationalError:
+        raise
+    except Exception as error:
+        return f"{handle.__module__.split('.')[0]}: {type(error).__name__}: {error}".replace("\x00", "")[:500]
+    return None
