@@ -83,6 +83,8 @@ def logging_config(level: str, *, as_json: bool) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "telegram": {"level": "WARNING"},
+            # A traceback for every answer that is not JSON; the outbox row says what came.
+            "telegram.request": {"level": "CRITICAL"},
             "procrastinate": {"level": "WARNING"},
             "axes": {"level": "WARNING"},
         },
