@@ -1,4 +1,4 @@
-"""All addresses: the webhook's doors (contributed by the apps), the admin site, and nothing else."""
+"""All addresses: the webhook's doors (contributed by the apps), the admin site with its dashboards, and no other."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from referrals import views as referrals
+from traffic import views as traffic
+
 urlpatterns = [
     path("webhook/", include("webhooks.urls")),
+    # Before the admin's own catch-all; admin_view asks for a login and staff status.
+    path("admin/traffic/dashboard/", admin.site.admin_view(traffic.dashboard), name="traffic-dashboard"),
+    path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

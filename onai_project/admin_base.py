@@ -1,0 +1,135 @@
+"""What the admin pages of all apps share: read-only history, lists without COUNT(*), a filter by business days."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.admin import ShowFacets
+from django.core.exceptions import ValidationError
+from django.core.paginator import Page, Paginator
+from django.db.models import Model, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import RangeDateFilter
+from unfold.decorators import display
+
+from notifications.format import money as money
+from onai_project.links import deal_url
+from onai_project.periods import day_start, parse_day
+
+EMPTY = "—"
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """History: anybody with the view permission may look, nobody may write."""
+
+    list_filter_submit = True
+
+    def has_add_permission(self, request: HttpRequest, *args: Any) -> bool:
+        """Nobody adds to history."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody changes it."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Nobody deletes from it."""
+        return False
+
+
+class UncountedPaginator(Paginator):  # type: ignore[type-arg]
+    """Pages of a table too long to count: one row more than the page holds is read to know if there is a next one."""
+
+    template_name = "onai_project/pagination.html"
+    # The admin wants a number; any that no page reaches will do.
+    count = 10**9
+    has_next = False
+
+    def page(self, number: int | str) -> Page[Any]:
+        """Return the page, which may be empty."""
+        number = self.validate_number(number)
+        start = (number - 1) * self.per_page
+        rows = list(self.object_list[start : start + self.per_page + 1])
+        self.has_next = len(rows) > self.per_page
+        return Page(rows[: self.per_page], number, self)
+
+
+class UncountedAdmin(ReadOnlyAdmin):
+    """History that grows with every delivery."""
+
+    paginator = UncountedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    # "Select all 1 000 000 000" would be a lie.
+    list_disable_select_all = True
+
+
+class DayRangeFilter(RangeDateFilter):
+    """Rows of a DateTimeField from one business day to another, both included whole."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Return the rows of those days; a day that can't be read is no bound, and the filter's form says so."""
+        first, last = (self._day(f"{self.parameter_name}_{end}") for end in ("from", "to"))
+        if first:
+            queryset = queryset.filter(**{f"{self.parameter_name}__gte": day_start(first)})
+        if last:
+            queryset = queryset.filter(**{f"{self.parameter_name}__lt": day_start(last + timedelta(days=1))})
+        return queryset
+
+    def _day(self, parameter: str) -> Any:
+        try:
+            day = parse_day(str(self.used_parameters.get(parameter) or ""))
+        except ValidationError:
+            return None
+        return day if day and 1970 <= day.year < 9999 else None
+
+
+def choice_label(field: str, colours: dict[str, str], description: Any) -> Callable[[Any, Any], tuple[str, str]]:
+    """Return a column that shows a choice as a label: success, info, warning, danger, primary or ""."""
+
+    def show(self: Any, obj: Any) -> tuple[str, str]:
+        return getattr(obj, field), getattr(obj, f"get_{field}_display")()
+
+    column: Callable[[Any, Any], tuple[str, str]] = display(
+        show, description=description, ordering=field, label=colours
+    )
+    return column
+
+
+def reason_text(stored: str) -> str:
+    """Return a stored reason ("sentence" or "sentence: detail", in English) in the language of the page."""
+    head, colon, detail = stored.partition(": ")
+    return gettext(head) + colon + detail if head else EMPTY
+
+
+def deal_link(lead_id: int | None) -> SafeString | str:
+    """Return a link to the deal in AmoCRM."""
+    if lead_id is None:
+        return EMPTY
+    return format_html(
+        '<a href="{}" target="_blank" rel="noopener" class="panel-link">{} ↗</a>', deal_url(lead_id), lead_id
+    )
+
+
+def list_link(view: str, query: str, text: object) -> SafeString:
+    """Return a link to an admin list (`app_model`) with a query string."""
+    return format_html('<a href="{}?{}" class="panel-link">{}</a>', reverse(f"admin:{view}_changelist"), query, text)
+
+
+def preformatted(text: str) -> SafeString | str:
+    """Return text from outside as it is, escaped, in a box that scrolls by itself."""
+    return format_html('<pre class="panel-pre">{}</pre>', text) if text else EMPTY
+
+
+def pretty_json(value: object) -> SafeString | str:
+    """Return a JSON value, indented and readable."""
+    return preformatted(json.dumps(value, ensure_ascii=False, indent=2)) if value else EMPTY

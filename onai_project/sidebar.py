@@ -1,0 +1,86 @@
+"""The admin's sidebar: each person sees only what they may open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+# Group → (title, icon of Material Symbols, URL name, permission).
+NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
+    (
+        _("Dashboards"),
+        [
+            (_("Traffic Dashboard"), "monitoring", "traffic-dashboard", "traffic.view_sale"),
+            (_("Referral Dashboard"), "group_add", "referral-dashboard", "referrals.view_conversion"),
+        ],
+    ),
+    (
+        _("Traffic"),
+        [
+            (_("Sales"), "payments", "admin:traffic_sale_changelist", "traffic.view_sale"),
+            (_("Messages"), "send", "admin:traffic_salesnotification_changelist", "traffic.view_salesnotification"),
+            (_("Rules"), "rule", "admin:traffic_attributionrule_changelist", "traffic.view_attributionrule"),
+            (_("Targetologists"), "badge", "admin:traffic_targetologist_changelist", "traffic.view_targetologist"),
+            (
+                _("Telegram chats"),
+                "forum",
+                "admin:notifications_telegramchat_changelist",
+                "notifications.view_telegramchat",
+            ),
+        ],
+    ),
+    (
+        _("Referrals"),
+        [
+            (_("Conversions"), "sell", "admin:referrals_conversion_changelist", "referrals.view_conversion"),
+            (_("Referrers"), "groups", "admin:referrals_referrer_changelist", "referrals.view_referrer"),
+            (_("Ledger"), "account_balance_wallet", "admin:referrals_earning_changelist", "referrals.view_earning"),
+            (_("Plans"), "percent", "admin:referrals_commissionplan_changelist", "referrals.view_commissionplan"),
+        ],
+    ),
+    (
+        _("Webhooks"),
+        [
+            (_("Deliveries"), "inbox", "admin:webhooks_webhookdelivery_changelist", "webhooks.view_webhookdelivery"),
+            (_("Log"), "receipt_long", "admin:webhooks_webhooklog_changelist", "webhooks.view_webhooklog"),
+            (_("Deals"), "handshake", "admin:webhooks_deal_changelist", "webhooks.view_deal"),
+            (
+                _("Stages of deals"),
+                "timeline",
+                "admin:webhooks_dealtransition_changelist",
+                "webhooks.view_dealtransition",
+            ),
+            (
+                _("Refused requests"),
+                "block",
+                "admin:webhooks_webhookrefusal_changelist",
+                "webhooks.view_webhookrefusal",
+            ),
+        ],
+    ),
+    (
+        _("Administration"),
+        [
+            (_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
+            (_("Roles"), "shield_person", "admin:auth_group_changelist", "auth.view_group"),
+        ],
+    ),
+]
+
+
+def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+    """Return unfold's SIDEBAR["navigation"] for the person who asks."""
+    groups = []
+    for title, items in NAVIGATION:
+        allowed = [
+            {"title": name, "icon": icon, "link": reverse(url), "active": request.path.startswith(reverse(url))}
+            for name, icon, url, permission in items
+            if request.user.has_perm(permission)
+        ]
+        if allowed:
+            groups.append({"title": title, "separator": True, "items": allowed})
+    return groups
