@@ -56,7 +56,9 @@ def _as_columns(model: type[models.Model], fields: tuple[str, ...], rows: Iterab
 
 
 def _column(model: type[models.Model], name: str) -> str:
-    return connection.ops.quote_name(model._meta.get_field(name).column)
+    field = model._meta.get_field(name)
+    assert isinstance(field, models.Field)  # not the reverse side of a relation
+    return connection.ops.quote_name(str(field.column))
 
 
 def _unnest(model: type[models.Model], fields: tuple[str, ...]) -> str:

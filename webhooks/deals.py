@@ -123,12 +123,12 @@ def select_stages(lead_ids: Sequence[int]) -> Stages:
 
 def _deal_state(values: Sequence[object]) -> DealState:
     fields: Mapping[str, object] = dict(zip(_STATE_FIELDS, values, strict=True))
-    return DealState(**{**fields, "wins": json.loads(str(fields["wins"]))})  # type: ignore[arg-type]
+    return DealState(**{**fields, "wins": json.loads(str(fields["wins"]))})
 
 
 def _stage_row(lead_id: int, stage: Observation) -> tuple[object, ...]:
     at: datetime = merge.from_micros(stage.at)
     return (
-        lead_id, at, stage.rank, merge.from_micros(stage.seen.received_at), stage.seen.delivery_id, stage.seen.index,
+        lead_id, at, stage.rank, merge.from_micros(stage.seen.received_at), stage.seen.delivery_id, stage.seen.position,
         stage.timed, stage.status_id, stage.pipeline_id,
     )  # fmt: skip

@@ -9,7 +9,7 @@ A state is plain JSON (`Deal.merge`): per group of fields that AmoCRM writes tog
                        untimed: [seen, value]                          the last to arrive (Digital Pipeline)
 
 and `deleted`, `alive` (a `seen` each) and `latest` (the latest CRM time of all). `seen` is [received_at in unix
-microseconds, delivery id, index]. Values of one time and rank tie: the one first seen later wins, so that a retry
+microseconds, delivery id, position in it]. Values of one time and rank tie: the one first seen later wins, so that a retry
 never does. An API answer is no retry but a fresh look, so among answers of one time the one last seen wins.
 
 The stages that a deal was seen in (Observation) are a growing set beside it, kept in `deal_transitions`: from them
@@ -41,7 +41,7 @@ class Seen(NamedTuple):
 
     received_at: int  # unix microseconds
     delivery_id: int
-    index: int
+    position: int
 
 
 class Observation(NamedTuple):
@@ -215,12 +215,12 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
     status_id = status[0] if status else None
     pipeline_id, won, wins = _standing_wins(_up_to_now(state.get("status"), observations), closed)
     return DealState(
-        lead_id,
-        name or "",
-        None if price is None else Decimal(price),
-        status_id,
-        pipeline_id,
-        *(utm or [""] * len(UTM_NAMES)),
+        lead_id=lead_id,
+        name=name or "",
+        price=None if price is None else Decimal(price),
+        status_id=status_id,
+        pipeline_id=pipeline_id,
+        **dict(zip(UTM_NAMES, utm or [""] * len(UTM_NAMES), strict=True)),
         contact_id=contact,
         closed_at=None if closed is None else from_micros(closed * SECOND),
         won_at=None if won is None else from_micros(won),

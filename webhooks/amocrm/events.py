@@ -260,7 +260,7 @@ def _utm(fields: tuple[CustomField, ...], names_by_id: Mapping[str, str]) -> dic
         value = value[:MAX_UTM_LENGTH]
         if field.code and (code := field.code.lower()) in UTM_NAMES:
             by_code.setdefault(code, value)
-        if field.id in names_by_id:
+        if field.id and field.id in names_by_id:
             by_id.setdefault(names_by_id[field.id], value)
         if field.name in UTM_NAMES:
             by_name.setdefault(field.name, value)
