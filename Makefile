@@ -54,7 +54,7 @@ define installed
 		fi; \
 	fi; \
 	echo "Installing $(1), a minute or two the first time …"; \
-	if ! $(PYTHON) -m pip install --quiet --disable-pip-version-check -r $(1); then \
+	if ! $(PYTHON) -m pip install -qq --disable-pip-version-check -r $(1); then \
 		echo "Installing $(1) failed: pip's reason is above. If it is the network, run make again." >&2; exit 1; \
 	fi; \
 	echo "$$wanted" > .venv/$(1).installed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import threading
 import time
@@ -45,6 +46,8 @@ def run() -> None:
     # Blocked here and so in all threads, and taken by sigwait: no handler runs in the middle of anything.
     signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(without_expected_traceback)
     stop = threading.Event()
     loops: dict[str, Loop] = {"inbox": inbox.run, "sender": sender.run, "procrastinate": run_procrastinate}
     threads = [
@@ -64,6 +67,13 @@ def run() -> None:
     logger.info("Worker stopped", **({"without_waiting_for": late} if late else {}))
 
 
+def without_expected_traceback(record: logging.LogRecord) -> bool:
+    """Cut what Procrastinate logs of a lost database to the line itself; let every record pass."""
+    if record.exc_info and isinstance(record.exc_info[1], DATABASE_AWAY):
+        record.exc_info = None
+    return True
+
+
 def keep_running(name: str, loop: Loop, stop: threading.Event) -> None:
     """Call `loop(stop)` again and again until `stop` is set, with a growing delay: it outlives what it raises."""
     delay = FIRST_DELAY
@@ -72,7 +82,7 @@ def keep_running(name: str, loop: Loop, stop: threading.Event) -> None:
         try:
             loop(stop)
         except DATABASE_AWAY as error:
-            logger.warning("Database is away", loop=name, error=str(error).strip(), again_in=delay)
+            logger.warning("Database is away", loop=name, error=str(error.__cause__ or error).strip(), again_in=delay)
         except Exception:
             logger.exception("Loop crashed", loop=name, again_in=delay)
         finally:

@@ -42,7 +42,7 @@ def web_command(port: int) -> list[str]:
         "--workers", str(WEB_PROCESSES), "--blocking-threads", str(WEB_THREADS),
         # An idle thread that ends takes its database connection with it.
         "--blocking-threads-idle-timeout", "600",
-        "--respawn-failed-workers", "--workers-kill-timeout", "3", "--log-level", "warning",
+        "--respawn-failed-workers", "--workers-kill-timeout", "3", "--log-level", "error",
         "onai_project.wsgi:application",
     ]  # fmt: skip
 
