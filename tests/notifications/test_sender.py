@@ -14,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from notifications import sender as sender_module
+from notifications import telegram
 from notifications.models import TelegramChat
 from notifications.pacing import Pacer
 from notifications.sender import Sender, outbox_models, run
@@ -445,7 +446,7 @@ def test_two_senders_without_a_lock_still_send_one_message(api: FakeBotApi, chat
     start = threading.Barrier(2)
 
     def send() -> None:
-        with sender_module.telegram.Bot(fakes.TOKEN) as bot:
+        with telegram.Bot(fakes.TOKEN) as bot:
             start.wait(5)
             Sender(bot).send_pending()
         connection.close()
