@@ -140,7 +140,7 @@ class Sender:
         return due.exclude(chat__in=pks)
 
     def _save_outcome(self) -> None:
-        assert self.unsaved is not None  # noqa: S101
+        assert self.unsaved is not None
         row, chat, outcome = self.unsaved
         # Another sender may have taken this row for a dead one's: what Telegram said is better known here.
         before = row.Status.SENDING, row.Status.UNCERTAIN

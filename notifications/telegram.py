@@ -180,7 +180,7 @@ def _classify(error: Exception, bot: Bot) -> Outcome:
     after = None
     reason = bot.reason(error)
     if isinstance(error, errors.RetryAfter):
-        assert not isinstance(error.retry_after, int)  # noqa: S101  PTB_TIMEDELTA, above
+        assert not isinstance(error.retry_after, int)  # PTB_TIMEDELTA, above
         after = error.retry_after.total_seconds()
     elif scope is Scope.BOT:
         after, reason = TOKEN_PAUSE, TOKEN_REFUSED
