@@ -240,8 +240,9 @@ class Cluster:
         options = f"-k {shlex.quote(str(self.socket_dir))} -p {PORT}"
         while True:
             log_before = self.log.stat().st_size if self.log.exists() else 0
+            # Relative: pg_ctl's shell would read a `$` or a quote in a path.
             result = self._run(
-                "pg_ctl", "-D", self.data, "-l", self.log, "-w", "-t", START_SECONDS, "-o", options, "start"
+                "pg_ctl", "-D", self.data.name, "-l", self.log.name, "-w", "-t", START_SECONDS, "-o", options, "start"
             )
             if result.returncode == 0:
                 return
@@ -257,7 +258,7 @@ class Cluster:
         """Stop the server if it is up; clients that are still connected are cut off."""
         for mode in ("fast", "immediate"):
             if self.pid():
-                self._run("pg_ctl", "-D", self.data, "-m", mode, "-w", "-t", STOP_SECONDS, "stop")
+                self._run("pg_ctl", "-D", self.data.name, "-m", mode, "-w", "-t", STOP_SECONDS, "stop")
 
     def _initialise(self) -> None:
         """Make the cluster beside its place and move it there whole: a kill in the middle leaves nothing half made."""
