@@ -115,8 +115,11 @@ class Command(BaseCommand):
             stop(children)
 
 
-def start(command: list[str]) -> subprocess.Popen[bytes]:
-    """Start a child out of reach of the terminal's Ctrl-C, which gets SIGTERM when this process dies in any way."""
+def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a child out of reach of the terminal's Ctrl-C, which gets SIGTERM when this process dies in any way.
+
+    `options` are Popen's.
+    """
     libc = ctypes.CDLL(None)
     parent = os.getpid()
 
@@ -132,6 +135,7 @@ def start(command: list[str]) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         start_new_session=True,
         preexec_fn=die_with_parent,
+        **options,
     )
 
 
