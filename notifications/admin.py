@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from notifications.models import TelegramChat
-from onai_project.admin_base import reason_text
+from onai_project.admin_base import PanelAdmin, reason_text
 
 
 @admin.register(TelegramChat)
-class TelegramChatAdmin(ModelAdmin):
+class TelegramChatAdmin(PanelAdmin):
     list_display = ("__str__", "chat_id", "topic", "kind", "active", "why_disabled", "paused_until")
     list_filter = ("kind", "active")
     search_fields = ("title",)

@@ -12,9 +12,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from procrastinate.contrib.django import admin as procrastinate_admin  # noqa: F401
 from procrastinate.contrib.django.models import ProcrastinateJob
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from onai_project.admin_base import PanelAdmin
 from onai_project.roles import APPS
 
 # Registered by their own apps (the imports above) without unfold. Jobs are the operator's, not the office's.
@@ -33,7 +33,7 @@ def permission_name(permission: Permission) -> str:
     return f"{model._meta.app_config.verbose_name} · {what} · {action or gettext(permission.name)}"
 
 
-class PermissionsAdmin(ModelAdmin):
+class PermissionsAdmin(PanelAdmin):
     """Offers the permissions of our own apps, by name."""
 
     def formfield_for_manytomany(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
@@ -77,5 +77,5 @@ class UserAdmin(PermissionsAdmin, auth_admin.UserAdmin):  # type: ignore[type-ar
 
 
 @admin.register(Group)
-class GroupAdmin(PermissionsAdmin, auth_admin.GroupAdmin):
+class GroupAdmin(PermissionsAdmin, auth_admin.GroupAdmin):  # type: ignore[misc]
     pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib.admin import ShowFacets
@@ -12,22 +12,38 @@ from django.core.exceptions import ValidationError
 from django.core.paginator import Page, Paginator
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest
+from django.template.loader import render_to_string
 from django.urls import reverse
+from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
+from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
+from unfold.views import ChangeList
 
 from notifications.format import money as money
 from onai_project.links import deal_url
-from onai_project.periods import day_start, parse_day
+from onai_project.periods import day_start, parse_day, zone
 
 EMPTY = "—"
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class PanelAdmin(ModelAdmin):
+    """A list named by what is in it: "select X to change" declines names wrongly in Russian."""
+
+    empty_value_display = EMPTY
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show the list."""
+        title = capfirst(self.opts.verbose_name_plural)
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
+
+class ReadOnlyAdmin(PanelAdmin):
     """History: anybody with the view permission may look, nobody may write."""
 
     list_filter_submit = True
@@ -62,6 +78,15 @@ class UncountedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(rows[: self.per_page], number, self)
 
 
+class UncountedChangeList(ChangeList):
+    """Says nothing of how many rows there are, for nobody counted."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page."""
+        super().get_results(request)
+        self.full_result_count = self.result_count
+
+
 class UncountedAdmin(ReadOnlyAdmin):
     """History that grows with every delivery."""
 
@@ -71,6 +96,10 @@ class UncountedAdmin(ReadOnlyAdmin):
     list_per_page = 50
     # "Select all 1 000 000 000" would be a lie.
     list_disable_select_all = True
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list without a count."""
+        return UncountedChangeList
 
 
 class DayRangeFilter(RangeDateFilter):
@@ -93,22 +122,34 @@ class DayRangeFilter(RangeDateFilter):
         return day if day and 1970 <= day.year < 9999 else None
 
 
-def choice_label(field: str, colours: dict[str, str], description: Any) -> Callable[[Any, Any], tuple[str, str]]:
-    """Return a column that shows a choice as a label: success, info, warning, danger, primary or ""."""
+def choice_label(field: str, colours: dict[str, str], description: Any) -> Callable[[Any, Any], SafeString]:
+    """Return a column that shows a choice as a coloured label (see `label`)."""
 
-    def show(self: Any, obj: Any) -> tuple[str, str]:
-        return getattr(obj, field), getattr(obj, f"get_{field}_display")()
+    def show(self: Any, obj: Any) -> SafeString:
+        return label(getattr(obj, f"get_{field}_display")(), colours[getattr(obj, field)])
 
-    column: Callable[[Any, Any], tuple[str, str]] = display(
-        show, description=description, ordering=field, label=colours
-    )
+    column: Callable[[Any, Any], SafeString] = display(show, description=description, ordering=field)
     return column
+
+
+def label(text: str, colour: str) -> SafeString:
+    """Return a coloured label: success, info, warning, danger, primary or ""."""
+    return render_to_string("unfold/helpers/label.html", {"text": text, "type": colour})
+
+
+def moment(value: datetime | None) -> str:
+    """Return a time to the second, in the zone of the business day."""
+    return date_format(localtime(value, zone()), "d.m.Y H:i:s") if value else EMPTY
 
 
 def reason_text(stored: str) -> str:
     """Return a stored reason ("sentence" or "sentence: detail", in English) in the language of the page."""
+    if not stored:
+        return EMPTY
+    if (whole := gettext(stored)) != stored:
+        return whole
     head, colon, detail = stored.partition(": ")
-    return gettext(head) + colon + detail if head else EMPTY
+    return (gettext(head) if head else "") + colon + detail
 
 
 def deal_link(lead_id: int | None) -> SafeString | str:

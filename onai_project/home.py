@@ -116,4 +116,4 @@ def matters(request: HttpRequest) -> list[Matter]:
 
 def home_context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the admin index what its template shows (unfold's DASHBOARD_CALLBACK)."""
-    return {**context, "matters": matters(request)}
+    return {**context, "title": _("Overview"), "matters": matters(request)}

@@ -140,6 +140,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
 LOGIN_URL = reverse_lazy("admin:login")
+LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # One connection a thread, kept open: opening one costs more than storing a delivery.
@@ -158,6 +159,7 @@ LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="ru")
 LANGUAGES = [("ru", "Русский"), ("en", "English")]
 # Ours (made by makemessages), and unfold's, which brings no Russian.
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "onai_project" / "unfold_locale"]
+FORMAT_MODULE_PATH = ["onai_project.formats"]
 USE_I18N = True
 USE_TZ = True
 TIME_ZONE = env.str("TIME_ZONE", default="Asia/Almaty")
@@ -238,6 +240,13 @@ UNFOLD: dict[str, Any] = {
     "SITE_SYMBOL": "insights",
     "SITE_URL": None,
     "SHOW_VIEW_ON_SITE": False,
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": lambda request: static("onai_project/favicon.svg"),
+        },
+    ],
     "STYLES": [lambda request: static("onai_project/panel.css")],
     "DASHBOARD_CALLBACK": "onai_project.home.home_context",
     "SIDEBAR": {"navigation": "onai_project.sidebar.navigation"},

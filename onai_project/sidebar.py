@@ -7,6 +7,7 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.functional import Promise
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 
 # Group → (title, icon of Material Symbols, URL name, permission).
@@ -74,13 +75,18 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     """Return unfold's SIDEBAR["navigation"] for the person who asks."""
-    groups = []
+    groups: list[dict[str, Any]] = []
     for title, items in NAVIGATION:
         allowed = [
-            {"title": name, "icon": icon, "link": reverse(url), "active": request.path.startswith(reverse(url))}
+            {
+                "title": capfirst(name),
+                "icon": icon,
+                "link": reverse(url),
+                "active": request.path.startswith(reverse(url)),
+            }
             for name, icon, url, permission in items
             if request.user.has_perm(permission)
         ]
         if allowed:
-            groups.append({"title": title, "separator": True, "items": allowed})
+            groups.append({"title": title, "separator": bool(groups), "items": allowed})
     return groups

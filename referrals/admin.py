@@ -14,19 +14,22 @@ from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
+    PanelAdmin,
     ReadOnlyAdmin,
     choice_label,
     deal_link,
+    label,
     list_link,
     money,
     reason_text,
 )
+from referrals import ledger
 from referrals.dashboard import with_balance
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 
@@ -62,6 +65,7 @@ class EarningInline(TabularInline):
     ordering = ("seq",)
     extra = 0
     can_delete = False
+    hide_title = True
     fields = readonly_fields = ("seq", "created_at", "kind_label", "sum", "referrer", "why")
     kind_label = choice_label("kind", KIND_COLOURS, _("kind"))
 
@@ -116,9 +120,10 @@ class ConversionAdmin(ReadOnlyAdmin):
     def amount(self, conversion: Conversion) -> str:
         return money(conversion.sale_amount)
 
-    @display(description=_("payout"), label=PAYOUT_COLOURS)
-    def payout(self, conversion: Conversion) -> tuple[str, str]:
-        return payout_state(conversion)
+    @display(description=_("payout"))
+    def payout(self, conversion: Conversion) -> str:
+        state, text = payout_state(conversion)
+        return label(text, PAYOUT_COLOURS[state])
 
     @display(description="AmoCRM")
     def deal(self, conversion: Conversion) -> str:
@@ -162,7 +167,7 @@ class ReferrerForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Referrer)
-class ReferrerAdmin(ModelAdmin):
+class ReferrerAdmin(PanelAdmin):
     form = ReferrerForm
     list_display = ("code", "name", "claimed_label", "active", "conversions", "balance", "created_at")
     list_filter = ("claimed", "active")
@@ -171,9 +176,9 @@ class ReferrerAdmin(ModelAdmin):
     fields = ("code", "name", ("phone", "email"), ("claimed", "active"), ("balance", "conversions"), "created_at")
     ordering = ("code",)
 
-    @display(description=_("claimed"), ordering="claimed", label={True: "success", False: "warning"})
-    def claimed_label(self, referrer: Referrer) -> tuple[bool, str]:
-        return referrer.claimed, gettext("Claimed") if referrer.claimed else gettext("Not claimed")
+    @display(description=_("claimed"), ordering="claimed")
+    def claimed_label(self, referrer: Referrer) -> str:
+        return label(gettext("Claimed"), "success") if referrer.claimed else label(gettext("Not claimed"), "warning")
 
     @display(description=_("balance"), ordering="balance")
     def balance(self, referrer: Any) -> str:
@@ -188,6 +193,11 @@ class ReferrerAdmin(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Referrer]:
         return with_balance(super().get_queryset(request))
 
+    def save_model(self, request: HttpRequest, obj: Referrer, form: Any, change: bool) -> None:
+        """Save, and let what this referrer earned be paid or held accordingly."""
+        super().save_model(request, obj, form, change)
+        ledger.release_or_hold(obj)
+
     def get_readonly_fields(self, request: HttpRequest, obj: Referrer | None = None) -> tuple[str, ...]:
         """Keep the code: conversions came by it."""
         always = ("balance", "conversions", "created_at")
@@ -198,7 +208,7 @@ class ReferrerAdmin(ModelAdmin):
 
 
 @admin.register(CommissionPlan)
-class CommissionPlanAdmin(ModelAdmin):
+class CommissionPlanAdmin(PanelAdmin):
     list_display = ("name", "terms", "valid_from", "valid_to")
     fields = ("name", ("kind", "value"), ("valid_from", "valid_to"))
     ordering = ("-valid_from",)

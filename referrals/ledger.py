@@ -14,12 +14,17 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db import connection
+from django.utils.translation import gettext_noop
 
 from referrals.commissions import NOTHING, Plan, commission, plan_for
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from webhooks import bulk
 from webhooks.merge import DealState, Win
 from webhooks.utm import referral_code
+
+# Stored in English, shown in the reader's language.
+OTHER_REFERRER = gettext_noop("the deal is another referrer's now")
+TAKEN_BACK = gettext_noop("the sale was taken back")
 
 _FIELDS = (
     "lead_id", "lead_name", "referrer", "utm_source", "pipeline_id", "sale_amount", "state", "moved", "plan",
@@ -198,6 +203,6 @@ def _why(conversion: StoredConversion, plan: Plan | None, before: Decimal, targe
     """Return the kind of an entry and the sentence that explains it."""
     if target == NOTHING:
         won = conversion.state == Conversion.State.WON
-        return Earning.Kind.REVERSAL, "the deal is another referrer's now" if won else "the sale was taken back"
-    terms = f"{plan.name} of {conversion.sale_amount}" if plan else ""
+        return Earning.Kind.REVERSAL, OTHER_REFERRER if won else TAKEN_BACK
+    terms = f"{plan.name}: {conversion.sale_amount}" if plan else ""
     return (Earning.Kind.ACCRUAL if before == NOTHING else Earning.Kind.ADJUSTMENT), terms

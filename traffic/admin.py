@@ -10,12 +10,12 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
+    PanelAdmin,
     ReadOnlyAdmin,
     choice_label,
     deal_link,
@@ -210,7 +210,7 @@ class SalesNotificationAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Targetologist)
-class TargetologistAdmin(ModelAdmin):
+class TargetologistAdmin(PanelAdmin):
     list_display = ("__str__", "user", "chat", "active", "order", "sales")
     list_select_related = ("user", "chat")
     fields = (("name", "emoji"), "slug", ("user", "chat"), ("active", "order"))
@@ -228,7 +228,7 @@ class TargetologistAdmin(ModelAdmin):
 
 
 @admin.register(AttributionRule)
-class AttributionRuleAdmin(ModelAdmin):
+class AttributionRuleAdmin(PanelAdmin):
     list_display = ("order", "pattern", "field", "match", "targetologist", "active")
     list_display_links = ("order", "pattern")
     list_filter = ("targetologist", "active")

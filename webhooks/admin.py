@@ -24,6 +24,7 @@ from onai_project.admin_base import (
     choice_label,
     deal_link,
     list_link,
+    moment,
     money,
     preformatted,
     pretty_json,
@@ -73,6 +74,7 @@ class LogInline(TabularInline):
     can_delete = False
     show_change_link = True
     fields = readonly_fields = ("action", "deal", "pipeline_id", "status_id", "decision", "result", "reason")
+    hide_title = True
     verbose_name_plural = _("What it said")
     decision = choice_label("routing_decision", DECISION_COLOURS, _("decision"))
     result = choice_label("processing_status", RESULT_COLOURS, _("result"))
@@ -98,7 +100,7 @@ class LogInline(TabularInline):
 
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(UncountedAdmin):
-    list_display = ("id", "received_at", "source_label", "status_label", "attempts", "reason", "processed_at")
+    list_display = ("id", "received", "source_label", "status_label", "attempts", "reason", "processed_at")
     list_filter = (("received_at", DayRangeFilter), "source", "status")
     search_fields = ("id",)
     search_help_text = _("Deal or delivery number")
@@ -112,7 +114,7 @@ class WebhookDeliveryAdmin(UncountedAdmin):
             None,
             {
                 "fields": (
-                    ("received_at", "source_label"),
+                    ("received", "source_label"),
                     ("status_label", "attempts"),
                     ("processed_at", "next_attempt_at"),
                     "reason",
@@ -124,6 +126,10 @@ class WebhookDeliveryAdmin(UncountedAdmin):
     )
     source_label = choice_label("source", SOURCE_COLOURS, _("source"))
     status_label = choice_label("status", STATUS_COLOURS, _("status"))
+
+    @display(description=_("received at"), ordering="received_at")
+    def received(self, delivery: WebhookDelivery) -> str:
+        return moment(delivery.received_at)
 
     @display(description=_("error"))
     def reason(self, delivery: WebhookDelivery) -> str:
@@ -224,17 +230,15 @@ class ByLeadAdmin(UncountedAdmin):
 @admin.register(WebhookLog)
 class WebhookLogAdmin(ByLeadAdmin):
     list_display = (
-        "received_at",
+        "received",
         "source_label",
         "action",
         "deal",
-        "stage",
         "decision",
         "result",
         "reason",
         "utm_source",
         "utm_campaign",
-        "delivery_link",
     )
     list_filter = (("received_at", DayRangeFilter), "source", "routing_decision", "processing_status")
     ordering = ("-id",)
@@ -243,7 +247,7 @@ class WebhookLogAdmin(ByLeadAdmin):
             None,
             {
                 "fields": (
-                    ("received_at", "processed_at"),
+                    ("received", "processed_at"),
                     ("source_label", "delivery_link"),
                     ("action", "index"),
                     ("deal", "stage"),
@@ -258,6 +262,10 @@ class WebhookLogAdmin(ByLeadAdmin):
     source_label = choice_label("source", SOURCE_COLOURS, _("source"))
     decision = choice_label("routing_decision", DECISION_COLOURS, _("decision"))
     result = choice_label("processing_status", RESULT_COLOURS, _("result"))
+
+    @display(description=_("received at"), ordering="received_at")
+    def received(self, log: WebhookLog) -> str:
+        return moment(log.received_at)
 
     @display(description=_("pipeline / stage"))
     def stage(self, log: WebhookLog) -> str:
