@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from onai_project import database
@@ -15,6 +16,12 @@ from tests.system import LiveSystem
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+# A busy machine is no failed property.
+hypothesis.settings.register_profile(
+    "here", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("here")
 
 CHROMIUM = Path("/usr/bin/chromium")
 
@@ -56,6 +63,19 @@ def browser() -> Iterator[Browser]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture
+def seeded(transactional_db: None) -> None:
+    """Targetologists, rules and the plan: tests that really commit begin with empty tables."""
+    # Models can be imported only once Django is set up.
+    import referrals.seeds
+    import traffic.seeds
+    from referrals.models import CommissionPlan
+    from traffic.models import AttributionRule, Targetologist
+
+    traffic.seeds.seed(Targetologist, AttributionRule)
+    referrals.seeds.seed(CommissionPlan)
 
 
 @pytest.fixture

@@ -39,10 +39,10 @@ TRANSIENT_STATES = ("40001", "40P01")
 _CLAIM = """
 UPDATE webhook_deliveries AS delivery
 SET attempts = attempts + 1,
-    next_attempt_at = now() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
+    next_attempt_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
 FROM (
     SELECT id FROM webhook_deliveries
-    WHERE status IN ('received', 'failed') AND next_attempt_at <= now() AND {which}
+    WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp() AND {which}
     ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE delivery.id = due.id

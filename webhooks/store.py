@@ -65,11 +65,14 @@ def store_delivery(
         b"invalid" if error_message else b"received",
         error_message.encode(),
     ]
+    was_open = connection.connection is not None
     try:
         try:
             return _insert(values)
         except (DatabaseError, psycopg.Error):
             connection.close()
+            if not was_open:  # it was refused just now
+                raise
             return _insert(values)
     except _Hanging:
         connection.close()
@@ -82,6 +85,8 @@ def store_delivery(
 def _insert(values: list[bytes | None]) -> int:
     connection.ensure_connection()
     session = connection.connection
+    if not session.autocommit:
+        session.execute("SELECT 1")  # a caller's transaction: psycopg begins it with the first statement of its own
     deadline = time.monotonic() + ANSWER_SECONDS
     if session not in _prepared:
         _exchange(session.pgconn, lambda pgconn: pgconn.send_prepare(_STATEMENT, _INSERT), deadline)

@@ -1,0 +1,134 @@
+"""The two acceptance tests of the contract, on real processes: over HTTP in, over HTTP out to a Bot API."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import httpx
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from notifications.models import TelegramChat
+from tests import fakes
+from tests.system import LiveSystem, free_port
+from traffic.models import SalesNotification
+from webhooks.models import WebhookDelivery
+
+pytestmark = [pytest.mark.processes, pytest.mark.usefixtures("seeded")]
+
+CONTRACT_QUERIES = """
+SELECT id, received_at, source, lead_id, routing_decision, processing_status, utm_source, utm_campaign
+FROM webhook_logs ORDER BY received_at DESC LIMIT 10;
+SELECT * FROM all_sales_tracking ORDER BY created_at DESC LIMIT 5;
+SELECT * FROM referral_conversions ORDER BY created_at DESC LIMIT 5;
+"""
+
+
+@pytest.fixture
+def site(live_system: LiveSystem, settings: Any) -> Iterator[tuple[str, fakes.FakeBotApi]]:
+    """The whole system with a chat; yields its address and the Bot API that it writes to."""
+    TelegramChat.objects.create(chat_id=-100, title="Sales")
+    settings.AMOCRM_WEBHOOK_SECRETS = ["s3cret"]
+    with fakes.FakeBotApi() as api:
+        environment = {
+            "TELEGRAM_BOT_TOKEN": fakes.TOKEN,
+            "TELEGRAM_API_URL": api.url,
+            "AMOCRM_WEBHOOK_SECRETS": "s3cret",
+        }
+        web = live_system.start_web(**environment)
+        live_system.start_worker(**environment)
+        yield web.url, api
+
+
+def send_test_deal(name: str, url: str, **options: Any) -> str:
+    out = StringIO()
+    call_command("send_test_deal", name, url=url, stdout=out, no_color=True, **options)
+    return out.getvalue()
+
+
+def wait_until_sent() -> None:
+    deadline = time.monotonic() + 10
+    while not SalesNotification.objects.filter(notification_status="sent").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_the_traffic_acceptance_deal(site: tuple[str, fakes.FakeBotApi]):
+    url, api = site
+    out = send_test_deal("traffic", url)
+    assert "source=amocrm_traffic  action=leads.status" in out
+    assert "routing_decision=traffic  processing_status=success" in out
+    assert "all_sales_tracking: 1 row\n" in out
+    assert "sale_amount=100000  channel=targetologist  targetologist=kenesary" in out
+    assert "sales_notifications: 1 row\n" in out
+    assert "referral_conversions: no rows" in out
+    wait_until_sent()
+    send_test_deal("traffic", url)
+    (text,) = api.texts
+    assert "TEST WEBHOOK - Kenesary Dec20" in text
+    assert "Kenesary 👑" in text
+
+    out = send_test_deal("traffic", url, delete=True)
+    assert "state=reversed" in out
+    assert "action=leads.delete" in out
+    assert len(api.sent) == 1
+
+
+def test_the_referral_acceptance_deal(site: tuple[str, fakes.FakeBotApi]):
+    url, api = site
+    out = send_test_deal("referral", url)
+    assert "routing_decision=both" in out
+    assert "utm_source=ref_testuser  sale_amount=50000  state=won" in out
+    assert "kind=accrual  amount=5000" in out
+    assert "channel=referral  targetologist=None" in out
+    assert "sales_notifications: no rows" in out
+
+    out = send_test_deal("referral", url, delete=True)
+    assert "kind=reversal  amount=-5000" in out
+    assert api.requests == []
+
+
+def test_the_contracts_queries_run_as_they_stand(site: tuple[str, fakes.FakeBotApi]):
+    url, _ = site
+    send_test_deal("traffic", url)
+    send_test_deal("referral", url)
+    with connection.cursor() as cursor:
+        counts = []
+        for query in CONTRACT_QUERIES.strip().split(";\n"):
+            cursor.execute(query)
+            counts.append(len(cursor.fetchall()))
+    assert counts == [2, 2, 1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_chunked_body_is_read(site: tuple[str, fakes.FakeBotApi]):
+    url, _ = site
+
+    def chunks() -> Iterator[bytes]:
+        yield b"leads[status][0]"
+        yield b"[id]=5&leads[status][0][status_id]=142"
+
+    response = httpx.post(
+        f"{url}/webhook/amocrm/traffic?key=s3cret",
+        content=chunks(),
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    )
+    assert response.status_code == 200
+    stored = WebhookDelivery.objects.get(pk=response.json()["delivery"])
+    assert bytes(stored.body) == b"leads[status][0][id]=5&leads[status][0][status_id]=142"
+
+
+def test_it_says_what_to_do_when_nobody_answers():
+    with pytest.raises(CommandError, match="make run"):
+        send_test_deal("traffic", f"http://127.0.0.1:{free_port()}")
+
+
+def test_it_says_what_to_do_when_the_secret_is_refused(site: tuple[str, fakes.FakeBotApi], settings: Any):
+    settings.AMOCRM_WEBHOOK_SECRETS = []
+    with pytest.raises(CommandError, match="did not take"):
+        send_test_deal("traffic", site[0])

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models.functions import Now
+
+from tests import bodies
+from traffic.models import Sale
+from webhooks import inbox
+from webhooks.merge import DealState
+from webhooks.models import Deal, DealTransition, WebhookDelivery, WebhookLog
+from webhooks.signals import deal_by_deal_on_failure, deals_changed
+
+pytestmark = pytest.mark.django_db
+T = 1766217600
+Status = WebhookDelivery.Status
+
+
+def store(body: bytes, **fields: Any) -> WebhookDelivery:
+    """Store a delivery as the door does."""
+    fields = {"source": "amocrm_traffic", "content_type": bodies.FORM, **fields}
+    delivery = WebhookDelivery.objects.create(body=body, **fields)
+    delivery.refresh_from_db()
+    return delivery
+
+
+def drain() -> None:
+    while inbox.process_due():
+        pass
+
+
+def due_now() -> None:
+    """Let the time of every retry come."""
+    WebhookDelivery.objects.update(next_attempt_at=Now() - timedelta(seconds=1))
+
+
+def row_versions(table: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT ctid, xmin, * FROM {table} ORDER BY 3")
+        return cursor.fetchall()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Any]:
+    """Connect a receiver for the length of a test."""
+    connected = []
+
+    def connect(handle: Any) -> None:
+        wrapped = deal_by_deal_on_failure(handle)
+        connected.append(wrapped)
+        deals_changed.connect(wrapped, weak=False)
+
+    yield connect
+    for wrapped in connected:
+        deals_changed.disconnect(wrapped)
+
+
+def test_a_won_deal_is_processed_and_logged():
+    delivery = store(bodies.payload("won-status-coded-utm.txt"))
+    assert inbox.process_due() == 1
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.attempts, delivery.error_message) == (Status.PROCESSED, 1, "")
+    assert delivery.processed_at is not None
+    deal = Deal.objects.get()
+    assert (deal.lead_id, deal.status_id, deal.price, deal.utm_campaign) == (5000001, 142, 100000, "tripwire_17.12")
+    log = WebhookLog.objects.get()
+    assert (log.delivery, log.index, log.action, log.lead_id) == (delivery, 0, "leads.status", 5000001)
+    assert (log.routing_decision, log.processing_status, log.error_message) == ("traffic", "success", "")
+    assert log.received_at == delivery.received_at
+    assert log.deal_data["utm"]["utm_medium"] == "cpc"
+    assert DealTransition.objects.get().at.timestamp() == T
+
+
+@pytest.mark.parametrize(
+    ("name", "action", "reason"),
+    [
+        ("note.txt", "leads.note", "no deal in it: leads.note"),
+        ("contact-linked-leads.txt", "contacts.update", "no deal in it: contacts.update"),
+        ("digital-pipeline-widget.txt", "", "no deal in it: event, action, subdomain, account_id"),
+        ("account-only.txt", "", "no deal in it: account"),
+        ("empty.txt", "", "the body is empty"),
+    ],
+)
+def test_a_delivery_without_a_deal_is_ignored_and_says_why(name: str, action: str, reason: str):
+    store(bodies.payload(name))
+    drain()
+    log = WebhookLog.objects.get()
+    assert (log.action, log.routing_decision, log.processing_status, log.error_message) == (
+        action, "ignored", "ignored", reason,
+    )  # fmt: skip
+    assert WebhookDelivery.objects.get().status == Status.PROCESSED
+
+
+def test_a_deal_that_is_not_won_is_ignored_and_says_why():
+    store(bodies.hook(1, status=bodies.OPEN, at=T))
+    drain()
+    log = WebhookLog.objects.get()
+    assert (log.processing_status, log.error_message) == ("ignored", f"the deal is not won: {bodies.OPEN}")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "utm", "decision"),
+    [
+        (bodies.PIPELINE, "kenesary", "traffic"),
+        (999, "REF_aru", "referral"),
+        (bodies.PIPELINE, "ref_aru", "both"),
+        (999, "facebook", "unknown"),
+    ],
+)
+def test_the_decision_says_whose_business_a_won_deal_is(pipeline: int, utm: str, decision: str):
+    store(bodies.hook(1, pipeline=pipeline, at=T, utm_source=utm))
+    drain()
+    log = WebhookLog.objects.get()
+    assert log.routing_decision == decision
+    assert (log.processing_status == "ignored") == (decision == "unknown")
+
+
+def test_what_takes_a_win_back_is_the_same_apps_business():
+    store(bodies.hook(1, at=T))
+    store(bodies.hook(1, status=bodies.LOST, at=T + 9))
+    store(bodies.hook(1, action="delete"))
+    drain()
+    assert list(WebhookLog.objects.order_by("id").values_list("routing_decision", flat=True)) == ["traffic"] * 3
+
+
+def test_a_foreign_account_is_stored_and_ignored(settings: Any):
+    settings.AMOCRM_ACCOUNT_ID = "1"
+    store(bodies.payload("won-status-coded-utm.txt"))
+    drain()
+    assert WebhookLog.objects.get().error_message == "another AmoCRM account: 31000001"
+    assert not Deal.objects.exists()
+
+
+def test_our_own_account_is_not_foreign(settings: Any):
+    settings.AMOCRM_ACCOUNT_ID = "31000001"
+    store(bodies.payload("won-status-coded-utm.txt"))
+    drain()
+    assert Deal.objects.exists()
+
+
+def test_each_deal_event_of_a_body_has_a_row():
+    store(bodies.payload("several-leads-and-entities-with-gaps.txt"))
+    drain()
+    assert list(WebhookLog.objects.order_by("index").values_list("index", "action", "lead_id")) == [
+        (0, "leads.add", 5000010), (1, "leads.add", 5000011), (2, "leads.status", 5000010),
+    ]  # fmt: skip
+
+
+def test_a_deal_whose_id_cannot_be_read_is_an_error_that_is_seen():
+    store(bodies.hook("abc"))
+    drain()
+    log = WebhookLog.objects.get()
+    assert (log.processing_status, log.error_message) == ("error", "the deal cannot be read: id is not a number: abc")
+
+
+def test_a_price_that_cannot_be_read_leaves_it_unknown_and_says_so():
+    store(bodies.hook(1, at=T, price="NaN"))
+    drain()
+    assert Sale.objects.get().sale_amount is None
+    assert "price is not a sum: NaN" in WebhookLog.objects.get().error_message
+
+
+def test_nul_bytes_do_not_stop_it():
+    store(bodies.hook(1, at=T, name="a\x00b", utm_source="\x00ref_x"))
+    drain()
+    assert Deal.objects.get().name == "a\ufffdb"
+
+
+def test_unchanged_deliveries_write_nothing_when_processed_again():
+    delivery = store(bodies.payload("several-leads-and-entities-with-gaps.txt"))
+    drain()
+    tables = ("webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sales_notifications")
+    before = {table: row_versions(table) for table in tables}
+    inbox.process([delivery.pk], live=False)
+    assert {table: row_versions(table) for table in tables} == before
+
+
+def test_a_batch_is_one_transaction_and_counts_the_attempt_of_each():
+    for lead in range(1, 20):
+        store(bodies.hook(lead, at=T))
+    assert inbox.process_due() == 19
+    assert set(WebhookDelivery.objects.values_list("status", "attempts")) == {(Status.PROCESSED, 1)}
+
+
+# --- what goes wrong (law 6) --------------------------------------------------------------------
+
+
+def test_a_receiver_that_raises_for_one_deal_stops_no_other(receiver: Any):
+    told: list[int] = []
+
+    def picky(deals: Sequence[DealState], *, live: bool) -> None:
+        for deal in deals:
+            if deal.lead_id == 2:
+                raise RuntimeError("no")
+            told.append(deal.lead_id)
+
+    receiver(picky)
+    for lead in (1, 2, 3):
+        store(bodies.hook(lead, at=T))
+    drain()
+    assert told[-2:] == [1, 3]
+    assert Sale.objects.count() == 3
+    assert list(WebhookLog.objects.order_by("lead_id").values_list("processing_status", flat=True)) == [
+        "success", "partial", "success",
+    ]  # fmt: skip
+    failed = WebhookDelivery.objects.get(status=Status.FAILED)
+    assert "RuntimeError: no" in failed.error_message
+    assert failed.next_attempt_at > failed.received_at
+
+
+def test_a_retry_completes_a_partial_one(receiver: Any):
+    broken = True
+
+    def sometimes(deals: Sequence[DealState], *, live: bool) -> None:
+        if broken:
+            raise RuntimeError("not yet")
+
+    receiver(sometimes)
+    store(bodies.hook(1, at=T))
+    drain()
+    assert WebhookDelivery.objects.get().status == Status.FAILED
+    broken = False
+    due_now()
+    drain()
+    assert WebhookDelivery.objects.get().status == Status.PROCESSED
+    assert (WebhookLog.objects.get().processing_status, WebhookLog.objects.get().error_message) == ("success", "")
+
+
+def test_a_database_error_in_a_receiver_leaves_the_batch_usable(receiver: Any):
+    def breaks(deals: Sequence[DealState], *, live: bool) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1/0")
+
+    receiver(breaks)
+    store(bodies.hook(1, at=T))
+    drain()
+    assert Sale.objects.count() == 1
+    assert WebhookLog.objects.get().processing_status == "partial"
+
+
+def test_a_delivery_that_breaks_processing_is_found_among_good_ones(monkeypatch: pytest.MonkeyPatch):
+    for lead in range(1, 12):
+        store(bodies.hook(lead, at=T))
+    whole = inbox.lock_deliveries
+
+    def poisoned(ids: Sequence[int]) -> Any:
+        deliveries = whole(ids)
+        if any(
+            b"[id]=7&" in bytes(delivery.body).replace(b"%5B", b"[").replace(b"%5D", b"]") for delivery in deliveries
+        ):
+            raise ValueError("poison")
+        return deliveries
+
+    monkeypatch.setattr(inbox, "lock_deliveries", poisoned)
+    drain()
+    assert Sale.objects.count() == 10
+    bad = WebhookDelivery.objects.exclude(status=Status.PROCESSED).get()
+    assert (bad.status, bad.attempts) == (Status.FAILED, 1)
+    assert bad.error_message == "processing failed: ValueError: poison"
+
+
+def test_it_is_dead_after_the_last_attempt_and_works_again_when_a_person_says_so(receiver: Any):
+    broken = True
+
+    def always(deals: Sequence[DealState], *, live: bool) -> None:
+        if broken:
+            raise RuntimeError("no")
+
+    receiver(always)
+    delivery = store(bodies.hook(1, at=T))
+    delays = []
+    for _ in range(inbox.MAX_ATTEMPTS):
+        drain()
+        delivery.refresh_from_db()
+        delays.append((delivery.next_attempt_at - delivery.received_at).total_seconds())
+        due_now()
+    assert (delivery.status, delivery.attempts) == (Status.DEAD, inbox.MAX_ATTEMPTS)
+    assert delays[:-1] == sorted(delays[:-1])
+    drain()
+    assert WebhookDelivery.objects.get().attempts == inbox.MAX_ATTEMPTS
+    broken = False
+    assert inbox.process_again([delivery.pk]) == 1
+    drain()
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.error_message) == (Status.PROCESSED, "")
+
+
+def test_a_body_that_kills_the_process_ends_dead(monkeypatch: pytest.MonkeyPatch):
+    delivery = store(bodies.hook(1, at=T))
+
+    def killed(delivery_ids: Sequence[int]) -> None:
+        if delivery_ids:
+            raise SystemExit
+
+    monkeypatch.setattr(inbox, "process", killed)
+    for _ in range(inbox.MAX_ATTEMPTS):
+        with pytest.raises(SystemExit):
+            inbox.process_due()
+        due_now()
+    monkeypatch.undo()
+    drain()
+    delivery.refresh_from_db()
+    assert (delivery.status, delivery.error_message) == (Status.DEAD, "the worker died while processing it")
+
+
+def test_what_failed_once_is_processed_alone(monkeypatch: pytest.MonkeyPatch):
+    for lead in range(1, 5):
+        store(bodies.hook(lead, at=T), attempts=1)
+    store(bodies.hook(9, at=T))
+    batches: list[int] = []
+    process = inbox.process
+    monkeypatch.setattr(inbox, "process", lambda ids, **kwargs: (batches.append(len(ids)), process(ids, **kwargs)))
+    drain()
+    assert max(batches) == 1
+    assert Sale.objects.count() == 5
+
+
+def test_what_is_not_due_waits():
+    delivery = store(bodies.hook(1, at=T))
+    WebhookDelivery.objects.update(next_attempt_at=Now() + timedelta(minutes=1))
+    assert inbox.process_due() == 0
+    delivery.refresh_from_db()
+    assert delivery.status == Status.RECEIVED
