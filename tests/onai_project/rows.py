@@ -1,0 +1,111 @@
+"""One row of everything, for tests that look at pages."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+
+from notifications.models import TelegramChat
+from referrals.models import CommissionPlan, Conversion, Earning, Referrer
+from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
+from webhooks import reasons
+from webhooks.models import Deal, DealTransition, WebhookDelivery, WebhookLog, WebhookRefusal
+
+BODY = b"leads%5Bstatus%5D%5B0%5D%5Bid%5D=31&leads%5Bstatus%5D%5B0%5D%5Bname%5D=%D0%9A%D1%83%D1%80%D1%81"
+
+
+def make_user(username: str, *, role: str = "", superuser: bool = False) -> User:
+    user = User.objects.create_user(username, password="a-good-password", is_staff=True, is_superuser=superuser)
+    if role:
+        user.groups.add(Group.objects.get(name=role))
+    return user
+
+
+def make_sale(lead_id: int, *, when: datetime | None = None, **fields: Any) -> Sale:
+    """Create a won sale of 100 000 tenge, of nobody unless a targetologist is given."""
+    channel = "targetologist" if fields.get("targetologist") else "unknown"
+    defaults = {
+        "lead_name": f"Сделка {lead_id}",
+        "sale_amount": Decimal(100_000),
+        "pipeline_id": 10418746,
+        "channel": channel,
+        "funnel_type": "express",
+        "state": "won",
+    }
+    return Sale.objects.create(lead_id=lead_id, sale_date=when or timezone.now(), **{**defaults, **fields})
+
+
+def make_conversion(lead_id: int, referrer: Referrer, *, when: datetime | None = None, **fields: Any) -> Conversion:
+    """Create a won conversion of 50 000 tenge with its accrual of 10 %, payable a fortnight after the sale."""
+    when = when or timezone.now()
+    defaults = {"lead_name": f"Сделка {lead_id}", "sale_amount": Decimal(50_000), "state": "won"}
+    conversion = Conversion.objects.create(
+        lead_id=lead_id,
+        referrer=referrer,
+        utm_source=referrer.code,
+        sale_date=when,
+        available_at=when + timedelta(days=14),
+        **{**defaults, **fields},
+    )
+    if conversion.sale_amount:
+        amount = conversion.sale_amount / 10
+        Earning.objects.create(
+            conversion=conversion, referrer=referrer, seq=1, kind="accrual", amount=amount, reason="10 %: 50000"
+        )
+        if conversion.state == "reversed":
+            Earning.objects.create(
+                conversion=conversion, referrer=referrer, seq=2, kind="reversal", amount=-amount, reason="taken back"
+            )
+    return conversion
+
+
+def make_delivery(lead_id: int, **fields: Any) -> WebhookDelivery:
+    """Create a delivery with one log row about this deal."""
+    defaults = {"source": "amocrm_traffic", "body": BODY, "status": "dead", "headers": {"Accept": "*/*"}}
+    delivery = WebhookDelivery.objects.create(**{**defaults, **fields})
+    WebhookLog.objects.create(
+        delivery=delivery,
+        index=0,
+        received_at=timezone.now(),
+        processed_at=timezone.now(),
+        source=delivery.source,
+        action="status",
+        lead_id=lead_id,
+        deal_data={"id": lead_id},
+        routing_decision="ignored",
+        processing_status="ignored",
+        error_message=reasons.because(reasons.NOT_WON, "143"),
+    )
+    return delivery
+
+
+def one_of_each() -> None:
+    """Fill every table that the admin shows."""
+    now = timezone.now()
+    kenesary = Targetologist.objects.get(slug="kenesary")
+    delivery = make_delivery(31, error_message=reasons.CRASHED)
+    Deal.objects.create(lead_id=31, name="Курс", price=Decimal(100_000), won_at=now)
+    DealTransition.objects.create(
+        lead_id=31, at=now, timed=True, rank=1, status_id=142, delivery=delivery, index=0, seen_at=now
+    )
+    WebhookRefusal.objects.create(hour=now, source="amocrm_traffic", reason="secret", count=3)
+    chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
+    sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
+    make_sale(32, sale_amount=None)
+    make_sale(33, state="reversed")
+    for status in SalesNotification.Status.values:
+        SalesNotification.objects.create(
+            lead_id=sale.lead_id,
+            win_number=SalesNotification.Status.values.index(status),
+            chat=chat,
+            sale_date=now,
+            notification_status=status,
+        )
+    make_conversion(31, Referrer.objects.create(code="ref_known", name="Дана", claimed=True))
+    make_conversion(32, Referrer.objects.create(code="ref_nobody"), state="reversed")
+    make_conversion(33, Referrer.objects.create(code="ref_left", claimed=True, active=False), sale_amount=None)
+    assert CommissionPlan.objects.exists()

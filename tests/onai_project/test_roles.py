@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+from django.urls import reverse
+
+from onai_project import roles
+from tests.onai_project.rows import make_delivery, make_sale, make_user, one_of_each
+
+pytestmark = pytest.mark.django_db
+
+TRAFFIC = ["traffic-dashboard", "admin:traffic_sale_changelist", "admin:traffic_salesnotification_changelist"]
+RULES = [
+    "admin:traffic_attributionrule_changelist",
+    "admin:traffic_targetologist_changelist",
+    "admin:notifications_telegramchat_changelist",
+]
+REFERRALS = [
+    "referral-dashboard",
+    *(f"admin:referrals_{model}_changelist" for model in ("conversion", "earning", "referrer", "commissionplan")),
+]
+WEBHOOKS = [
+    f"admin:webhooks_{model}_changelist"
+    for model in ("webhookdelivery", "webhooklog", "deal", "dealtransition", "webhookrefusal")
+]
+USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]
+EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *WEBHOOKS, *USERS]
+ALLOWED = {
+    roles.HEAD_OF_TRAFFIC: [*TRAFFIC, *RULES],
+    roles.TARGETOLOGIST: TRAFFIC,
+    roles.REFERRAL_MANAGER: REFERRALS,
+    roles.ADMINISTRATOR: EVERYTHING,
+}
+
+
+@pytest.mark.parametrize("role", list(ALLOWED))
+def test_a_role_opens_its_own_pages_and_no_other(client: Client, role):
+    one_of_each()
+    client.force_login(make_user("someone", role=role))
+    opened = [view for view in EVERYTHING if client.get(reverse(view)).status_code == 200]
+    refused = [view for view in EVERYTHING if client.get(reverse(view)).status_code == 403]
+    assert opened == ALLOWED[role]
+    assert opened + refused == sorted(EVERYTHING, key=lambda view: view in refused)
+
+
+@pytest.mark.parametrize("role", list(ALLOWED))
+def test_the_sidebar_has_what_the_role_opens(client: Client, role):
+    client.force_login(make_user("someone", role=role))
+    groups = client.get(reverse("admin:index")).context["sidebar_navigation"]
+    links = {item["link"] for group in groups for item in group["items"]}
+    assert links == {reverse(view) for view in ALLOWED[role]}
+
+
+@pytest.mark.parametrize("view", EVERYTHING)
+def test_nobody_and_the_office_visitor_open_nothing(client: Client, view):
+    assert client.get(reverse(view)).status_code == 302
+    client.force_login(User.objects.create_user("visitor"))
+    assert client.get(reverse(view)).status_code == 302
+
+
+def test_the_roles_come_back_and_what_was_added_stays():
+    group = Group.objects.get(name=roles.TARGETOLOGIST)
+    extra = Permission.objects.get(codename="view_referrer")
+    group.permissions.set([extra])
+    Group.objects.get(name=roles.REFERRAL_MANAGER).delete()
+    roles.create_roles()
+    roles.create_roles()
+    assert set(group.permissions.values_list("codename", flat=True)) == {
+        "view_referrer",
+        "view_sale",
+        "view_salesnotification",
+    }
+    assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 16
+
+
+def test_the_home_page_tells_of_what_waits(client: Client):
+    make_delivery(1, status="dead")
+    make_sale(1)
+    make_sale(2, sale_amount=None)
+    client.force_login(make_user("boss", superuser=True))
+    matters = client.get(reverse("admin:index")).context["matters"]
+    assert [matter.count for matter in matters] == [1, 2, 1]
+    for matter in matters:
+        assert len(client.get(matter.url).context["cl"].result_list) == matter.count
+
+
+def test_the_home_page_tells_a_targetologist_of_nothing_else(client: Client):
+    make_delivery(1, status="dead")
+    make_sale(1, sale_amount=None)
+    client.force_login(make_user("muha", role=roles.TARGETOLOGIST))
+    assert client.get(reverse("admin:index")).context["matters"] == []
+
+
+def test_an_administrator_makes_no_superuser(client: Client):
+    client.force_login(make_user("office", role=roles.ADMINISTRATOR))
+    clerk = User.objects.create_user("clerk")
+    client.post(
+        reverse("admin:auth_user_change", args=[clerk.pk]),
+        {"username": "clerk", "first_name": "К", "is_superuser": "on", "is_active": "on", "is_staff": "on"},
+    )
+    clerk.refresh_from_db()
+    assert (clerk.first_name, clerk.is_staff, clerk.is_superuser) == ("К", True, False)
+
+
+def test_an_administrator_changes_no_superuser(client: Client):
+    client.force_login(make_user("office", role=roles.ADMINISTRATOR))
+    owner = make_user("owner", superuser=True)
+    assert client.post(reverse("admin:auth_user_change", args=[owner.pk]), {"username": "x"}).status_code == 403
+    passwords = {"password1": "a-new-password-1", "password2": "a-new-password-1"}
+    assert client.post(reverse("admin:auth_user_password_change", args=[owner.pk]), passwords).status_code == 403
+
+
+def test_permissions_are_offered_in_russian(client: Client):
+    client.force_login(make_user("boss", superuser=True))
+    page = client.get(reverse("admin:auth_group_change", args=[Group.objects.first().pk])).content.decode()
+    assert "Трафик · продажи · просмотр" in page
+    assert "Видит продажи всех таргетологов" in page
+    assert "Can view" not in page
