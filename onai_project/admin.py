@@ -45,6 +45,12 @@ class PermissionsAdmin(PanelAdmin):
         field.label_from_instance = permission_name
         return field
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Name only what was chosen: the rows that connect it with roles and permissions have no name in Russian."""
+        *_, perms_needed, protected = super().get_deleted_objects(objs, request)
+        counts = {self.opts.verbose_name_plural: len(objs)}
+        return [str(one) for one in objs], counts, perms_needed, protected
+
 
 @admin.register(User)
 class UserAdmin(PermissionsAdmin, auth_admin.UserAdmin):  # type: ignore[type-arg]

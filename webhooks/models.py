@@ -87,7 +87,7 @@ class WebhookRefusal(models.Model):
         constraints = [models.UniqueConstraint(fields=["hour", "source", "reason"], name="refusal_unique")]
 
     def __str__(self) -> str:
-        return f"{self.source} {self.reason}: {self.count}"
+        return f"{self.get_source_display()}, {self.get_reason_display()}: {self.count}"
 
 
 class WebhookLog(models.Model):

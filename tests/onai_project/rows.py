@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from notifications.models import TelegramChat
+from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
 from webhooks import reasons
@@ -58,7 +59,7 @@ def make_conversion(lead_id: int, referrer: Referrer, *, when: datetime | None =
         )
         if conversion.state == "reversed":
             Earning.objects.create(
-                conversion=conversion, referrer=referrer, seq=2, kind="reversal", amount=-amount, reason="taken back"
+                conversion=conversion, referrer=referrer, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK
             )
     return conversion
 
