@@ -35,7 +35,7 @@ def without_query_string(event: Any, hint: Any) -> Any:
 
 def logging_config(level: str, *, as_json: bool) -> dict[str, Any]:
     """Configure structlog and return Django's LOGGING: JSON lines in production, readable lines in development."""
-    shared = [
+    shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -35,7 +35,7 @@ def site(live_system: LiveSystem, settings: Any) -> Iterator[tuple[str, fakes.Fa
     TelegramChat.objects.create(chat_id=-100, title="Sales")
     settings.AMOCRM_WEBHOOK_SECRETS = ["s3cret"]
     with fakes.FakeBotApi() as api:
-        environment = {
+        environment: Any = {
             "TELEGRAM_BOT_TOKEN": fakes.TOKEN,
             "TELEGRAM_API_URL": api.url,
             "AMOCRM_WEBHOOK_SECRETS": "s3cret",

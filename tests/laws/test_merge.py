@@ -51,7 +51,8 @@ def test_join_is_commutative_associative_and_idempotent(log: dict[Seen, DealEven
     parts = [merge.contribution(event, seen) for seen, event in log.items()]
 
     def some() -> State:
-        return reduce(merge.join, data.draw(st.lists(st.sampled_from(parts), max_size=5)), {})
+        chosen: list[State] = data.draw(st.lists(st.sampled_from(parts), max_size=5))
+        return reduce(merge.join, chosen, {})
 
     a, b, c = some(), some(), some()
     assert merge.join(a, b) == merge.join(b, a)
@@ -62,7 +63,7 @@ def test_join_is_commutative_associative_and_idempotent(log: dict[Seen, DealEven
 @given(logs, st.randoms(use_true_random=False))
 def test_a_deal_is_a_function_of_the_set_of_its_deliveries(log: dict[Seen, DealEvent], random: Any):
     def folded(entries: list[tuple[Seen, DealEvent]]) -> tuple[State, merge.DealState]:
-        state = reduce(merge.join, (merge.contribution(event, seen) for seen, event in entries), {})
+        state: State = reduce(merge.join, (merge.contribution(event, seen) for seen, event in entries), {})
         stages = merge.join_observations(filter(None, (merge.observation(event, seen) for seen, event in entries)))
         return state, merge.deal_state(1, state, stages.values())
 

@@ -63,4 +63,4 @@ def test_of_plans_without_overlap_exactly_the_one_that_covers_the_day_is_chosen(
         plans.append(plan(start=start, end=start + timedelta(days=length)))
         start += timedelta(days=length)
     covering = [one for one in plans if one.valid_to and one.valid_from <= day < one.valid_to]
-    assert [plan_for(day, plans)] == (covering or [None])
+    assert plan_for(day, plans) == next(iter(covering), None)

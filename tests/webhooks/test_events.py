@@ -71,7 +71,7 @@ def described(event: events.DealEvent | events.OtherEvent) -> dict[str, Any]:
                 told[name] = str(value)
         if event.custom_fields:
             told["custom_fields"] = [field_told(field) for field in event.custom_fields]
-        names = ("last_modified", "updated_at")
+        names: tuple[str, ...] = ("last_modified", "updated_at")
     else:
         told |= {"id": event.id, "won": False}
         names = ("responsible_user_id", "type", "last_modified", "updated_at", "lead_id", "entity_id", "pipeline_id")

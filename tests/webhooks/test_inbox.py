@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from tests import bodies
 from traffic.models import Sale
-from webhooks import inbox
+from webhooks import deliveries, inbox
 from webhooks.merge import DealState
 from webhooks.models import Deal, DealTransition, WebhookDelivery, WebhookLog
 from webhooks.signals import deal_by_deal_on_failure, deals_changed
@@ -245,15 +245,13 @@ def test_a_database_error_in_a_receiver_leaves_the_batch_usable(receiver: Any):
 def test_a_delivery_that_breaks_processing_is_found_among_good_ones(monkeypatch: pytest.MonkeyPatch):
     for lead in range(1, 12):
         store(bodies.hook(lead, at=T))
-    whole = inbox.lock_deliveries
+    whole = deliveries.lock_deliveries
 
     def poisoned(ids: Sequence[int]) -> Any:
-        deliveries = whole(ids)
-        if any(
-            b"[id]=7&" in bytes(delivery.body).replace(b"%5B", b"[").replace(b"%5D", b"]") for delivery in deliveries
-        ):
+        locked = whole(ids)
+        if any(b"[id]=7&" in bytes(delivery.body).replace(b"%5B", b"[").replace(b"%5D", b"]") for delivery in locked):
             raise ValueError("poison")
-        return deliveries
+        return locked
 
     monkeypatch.setattr(inbox, "lock_deliveries", poisoned)
     drain()
@@ -313,7 +311,12 @@ def test_what_failed_once_is_processed_alone(monkeypatch: pytest.MonkeyPatch):
     store(bodies.hook(9, at=T))
     batches: list[int] = []
     process = inbox.process
-    monkeypatch.setattr(inbox, "process", lambda ids, **kwargs: (batches.append(len(ids)), process(ids, **kwargs)))
+
+    def counted(ids: Sequence[int]) -> None:
+        batches.append(len(ids))
+        process(ids)
+
+    monkeypatch.setattr(inbox, "process", counted)
     drain()
     assert max(batches) == 1
     assert Sale.objects.count() == 5

@@ -39,7 +39,7 @@ def fold(*told: tuple[int, events.DealEvent]) -> DealState:
     results = set()
     last: DealState | None = None
     for order in permutations(placed) if len(placed) < 6 else [placed, placed[::-1]]:
-        state = reduce(merge.join, (merge.contribution(one, seen) for one, seen in order), {})
+        state: merge.State = reduce(merge.join, (merge.contribution(one, seen) for one, seen in order), {})
         stages = merge.join_observations(filter(None, (merge.observation(one, seen) for one, seen in order)))
         last = merge.deal_state(1, state, stages.values())
         results.add(repr(last))

@@ -21,7 +21,7 @@ every_door = pytest.mark.parametrize("path", DOORS)
 pytestmark = pytest.mark.django_db
 
 
-def post(client: Client, path: str, body: bytes, content_type: str = bodies.FORM, **headers: str) -> Any:
+def post(client: Client, path: str, body: bytes, content_type: str = bodies.FORM, **headers: Any) -> Any:
     return client.generic("POST", path, body, content_type, **headers)
 
 
