@@ -82,6 +82,26 @@ def test_it_leaves_nothing_behind_when_it_is_killed_and_starts_again(checkout):
     assert checkout.cluster.pid() is None
 
 
+def test_it_starts_once_where_it_is_started_twice_at_once(checkout):
+    port = str(free_port())
+    processes = [checkout.start("up", PORT=port) for _ in range(2)]
+    wait_for(lambda: any(process.poll() is not None for process in processes))
+    loser, winner = sorted(processes, key=lambda process: process.poll() is None)
+    said, _ = loser.communicate(timeout=20)
+    assert loser.returncode == 1
+    assert f"Port {port} is taken by" in said
+    say_until(winner, "Ctrl-C")
+    end(winner, signal.SIGTERM)
+
+
+def test_it_sets_up_one_database_for_two_that_start_at_once(checkout):
+    processes = [checkout.start("up", PORT=str(free_port())) for _ in range(2)]
+    said = [say_until(process, "Ctrl-C") for process in processes]
+    assert sum("admin, password" in text for text in said) == 1
+    for process in processes:
+        end(process, signal.SIGTERM)
+
+
 def test_it_says_who_has_the_port_and_what_to_do(monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -21,6 +21,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from onai_project import database
 
@@ -33,6 +34,8 @@ START_SECONDS = 60
 # Web and worker end within this or are killed; with the database after them all is gone within 10 s.
 STOP_SECONDS = 7
 PR_SET_PDEATHSIG = 1
+# "onai" in bytes and a number, like the sender's (notifications/sender.py has 1).
+SETUP_LOCK = 0x6F6E6169_00000002
 
 
 def web_command(port: int) -> list[str]:
@@ -65,14 +68,14 @@ class Command(BaseCommand):
             port = int(os.environ.get("PORT") or 8000)
         except ValueError:
             raise CommandError(f"PORT must be a number, it is {os.environ['PORT']!r}.") from None
-        refuse_if_taken(port)
         url = f"http://{HOST}:{port}"
         os.environ.setdefault("SITE_URL", url)
-        with ctrl_c_for_us_alone():
+        with reserved(port), ctrl_c_for_us_alone():
             self.say("Migrating the database and collecting static files …")
-            call_command("migrate", verbosity=0, interactive=False)
-            call_command("collectstatic", verbosity=0, interactive=False)
-            password = create_admin()
+            with alone():
+                call_command("migrate", verbosity=0, interactive=False)
+                call_command("collectstatic", verbosity=0, interactive=False)
+                password = create_admin()
             self.supervise(port, lambda: self.say(where_to_look(url, password)))
 
     def say(self, text: str) -> None:
@@ -170,6 +173,15 @@ def answers(port: int) -> bool:
     return True
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let one process at a time set up the database: two migrations at once break each other."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [SETUP_LOCK])
+        yield
+        cursor.execute("SELECT pg_advisory_unlock(%s)", [SETUP_LOCK])
+
+
 def create_admin() -> str | None:
     """Create the user `admin` if there is no superuser, and return the password; None if there is one."""
     users = get_user_model().objects
@@ -202,6 +214,19 @@ def where_to_look(url: str, password: str | None) -> str:
 """
 
 
+@contextmanager
+def reserved(port: int) -> Iterator[None]:
+    """Have the port for ourselves from the start: web servers of two that start at once would share it unnoticed."""
+    refuse_if_taken(port)
+    with socket.socket(socket.AF_UNIX) as mark:
+        if sys.platform == "linux":
+            try:
+                mark.bind(f"\0onai-port-{port}")  # no file, and gone with this process
+            except OSError:
+                raise taken(port, "another `make run` that is starting") from None
+        yield
+
+
 def refuse_if_taken(port: int) -> None:
     """Raise CommandError, which says who has the port and what to do, unless it is free."""
     with socket.socket() as probe:
@@ -209,15 +234,20 @@ def refuse_if_taken(port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise CommandError(f"Port {port} cannot be used ({error.strerror}). Try: PORT=8001 make run") from None
-            raise CommandError(
-                f"Port {port} is taken by {who_listens(port)}. If that is this system, it is up already: "
-                f"http://{HOST}:{port}/admin/. Otherwise stop it, or take another port: PORT={port + 1} make run"
-            ) from None
         except OverflowError:
             raise CommandError(f"PORT must be between 1 and 65535, it is {port}.") from None
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise taken(port, who_listens(port)) from None
+            raise CommandError(f"Port {port} cannot be used ({error.strerror}). Try: PORT=8001 make run") from None
+
+
+def taken(port: int, who: str) -> CommandError:
+    """Return the error that says who has the port and what to do."""
+    return CommandError(
+        f"Port {port} is taken by {who}. If that is this system, it is up already: http://{HOST}:{port}/admin/. "
+        f"Otherwise stop it, or take another port: PORT={port + 1} make run"
+    )
 
 
 def who_listens(port: int) -> str:
