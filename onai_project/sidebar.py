@@ -79,7 +79,7 @@ def navigation(request: HttpRequest) -> list[dict[str, Any]]:
     for title, items in NAVIGATION:
         allowed = [
             {
-                "title": capfirst(name),
+                "title": capfirst(str(name)),
                 "icon": icon,
                 "link": reverse(url),
                 "active": request.path.startswith(reverse(url)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -98,7 +98,7 @@ class ReferralDashboard:
     lines: list[Line]
     days: list[Day]
     latest: list[Conversion]
-    unclaimed: list[Referrer] = field(default_factory=list)
+    unclaimed: list[Any]  # referrers with `balance` and `won_conversions`
 
 
 def referral_dashboard(period: Period, now: datetime | None = None) -> ReferralDashboard:

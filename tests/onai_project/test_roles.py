@@ -113,7 +113,9 @@ def test_an_administrator_changes_no_superuser(client: Client):
 
 def test_permissions_are_offered_in_russian(client: Client):
     client.force_login(make_user("boss", superuser=True))
-    page = client.get(reverse("admin:auth_group_change", args=[Group.objects.first().pk])).content.decode()
+    page = client.get(
+        reverse("admin:auth_group_change", args=[Group.objects.get(name=roles.TARGETOLOGIST).pk])
+    ).content.decode()
     assert "Трафик · продажи · просмотр" in page
     assert "Видит продажи всех таргетологов" in page
     assert "Can view" not in page
