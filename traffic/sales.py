@@ -32,6 +32,10 @@ SELECT lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_ca
        funnel_type, sale_date, state, moved, win_number
 FROM all_sales_tracking WHERE lead_id = ANY(%s::bigint[])
 """
+_MOVE = """
+UPDATE sales_notifications SET notification_status = %s, next_attempt_at = statement_timestamp()
+WHERE (lead_id, win_number) IN (SELECT * FROM unnest(%s::bigint[], %s::int[])) AND notification_status = %s
+"""
 
 
 class StoredSale(NamedTuple):
@@ -71,14 +75,14 @@ def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     rules: list[Rule] | None = None
     sales: list[StoredSale] = []
     news: list[StoredSale] = []
-    taken_back: list[int] = []
+    taken_back: list[StoredSale] = []
     for deal in deals:
         old = stored.get(deal.lead_id)
         win = deal.win(settings.TRAFFIC_PIPELINE_IDS)
         if win is None:
             if old is not None and old.state == Sale.State.WON:
                 sales.append(old._replace(state=Sale.State.REVERSED, status_id=deal.status_id))
-                taken_back.append(deal.lead_id)
+                taken_back.append(old)
             continue
         if rules is None:
             rules = select_rules()
@@ -91,7 +95,7 @@ def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
             news.append(sale)
     bulk.upsert(Sale, _FIELDS, [(*sale, now) for sale in sales], key=("lead_id",), volatile=("updated_at",))
     _announce(news)
-    _withdraw(taken_back)
+    _move_notifications(taken_back, SalesNotification.Status.PENDING, SalesNotification.Status.CANCELLED)
 
 
 def select_rules() -> list[Rule]:
@@ -127,7 +131,7 @@ def _sale(deal: DealState, win: Win, old: StoredSale | None, rules: Sequence[Rul
         sale_date=win.at,
         state=Sale.State.WON,
         moved=win.moved,
-        win_number=1 if old is None else old.win_number + (old.state == Sale.State.REVERSED),
+        win_number=win.number,
     )
 
 
@@ -138,7 +142,10 @@ def _select(lead_ids: Sequence[int]) -> dict[int, StoredSale]:
 
 
 def _announce(sales: Sequence[StoredSale]) -> None:
-    """Put a message about each new win into the outbox; the unique key keeps it one, whatever happened before."""
+    """Put a message about each new win into the outbox; the unique key keeps it one, whatever happened before.
+
+    A win taken back before it was told, and restored, is told after all.
+    """
     rows = [
         (
             *(sale.lead_id, sale.lead_name, sale.sale_amount, *(getattr(sale, name) for name in _UTM)),
@@ -148,11 +155,13 @@ def _announce(sales: Sequence[StoredSale]) -> None:
         for sale in sales
     ]
     bulk.insert(SalesNotification, _NOTIFICATION_FIELDS, rows, ignore_conflicts=True)
+    _move_notifications(sales, SalesNotification.Status.CANCELLED, SalesNotification.Status.PENDING)
 
 
-def _withdraw(lead_ids: Sequence[int]) -> None:
-    """Cancel what was not sent yet of sales that are taken back."""
-    if lead_ids:
-        SalesNotification.objects.filter(
-            lead_id__in=lead_ids, notification_status=SalesNotification.Status.PENDING
-        ).update(notification_status=SalesNotification.Status.CANCELLED)
+def _move_notifications(sales: Sequence[StoredSale], before: str, after: str) -> None:
+    """Change the status of what was to be told of these wins, where it is `before`."""
+    if sales:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _MOVE, [after, [sale.lead_id for sale in sales], [sale.win_number for sale in sales], before]
+            )

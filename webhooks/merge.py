@@ -9,8 +9,8 @@ A state is plain JSON (`Deal.merge`): per group of fields that AmoCRM writes tog
                        untimed: [seen, value]                          the last to arrive (Digital Pipeline)
 
 and `deleted`, `alive` (a `seen` each) and `latest` (the latest CRM time of all). `seen` is [received_at in unix
-microseconds, delivery id, position in it]. Values of one time and rank tie: the one first seen later wins, so that a retry
-never does. An API answer is no retry but a fresh look, so among answers of one time the one last seen wins.
+microseconds, delivery id, position in it]. Values of one time and rank tie: the one first seen later wins, so that a
+retry never does. An API answer is no retry but a fresh look, so among answers of one time the one last seen wins.
 
 The stages that a deal was seen in (Observation) are a growing set beside it, kept in `deal_transitions`: from them
 follows when, and in which pipelines, the wins that stand were won.
@@ -56,11 +56,13 @@ class Observation(NamedTuple):
 
 
 class Win(NamedTuple):
-    """A win that stands: where it was won, when (closed_at if the API told it), and whether the deal moved on since."""
+    """A win that stands: where it was won, when (closed_at if the API told it), whether the deal moved on since, and
+    the how-manieth win there it is: one that was deleted and restored is the same."""
 
     pipeline_id: int
     at: datetime
     moved: bool
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,8 @@ class DealState:
     contact_id: int | None
     closed_at: datetime | None
     won_at: datetime | None
-    wins: dict[str, int]  # pipeline → moment in unix microseconds; "0" where the pipeline is unknown
+    # Pipeline ("0" where it is unknown) → moment of the win in unix microseconds, and its number.
+    wins: dict[str, list[int]]
     is_deleted: bool
     needs_check: bool
 
@@ -94,15 +97,15 @@ class DealState:
         if self.is_deleted or not self.wins:
             return None
         standing = [
-            (moment, int(pipeline))
-            for pipeline, moment in self.wins.items()
+            (moment, int(pipeline), number)
+            for pipeline, (moment, number) in self.wins.items()
             if pipelines is None or int(pipeline) in pipelines
         ]
         if not standing:
             return None
-        moment, pipeline_id = min(standing)
+        moment, pipeline_id, number = min(standing)
         moved = self.status_id != WON or (self.pipeline_id or 0) != pipeline_id
-        return Win(pipeline_id, from_micros(moment), moved)
+        return Win(pipeline_id, from_micros(moment), moved, number)
 
 
 def contribution(event: DealEvent, seen: Seen) -> State:
@@ -266,7 +269,9 @@ def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Obser
     return sorted(seen for seen in observations if seen[:3] <= now)
 
 
-def _standing_wins(stages: Iterable[Observation], closed: int | None) -> tuple[int | None, int | None, dict[str, int]]:
+def _standing_wins(
+    stages: Iterable[Observation], closed: int | None
+) -> tuple[int | None, int | None, dict[str, list[int]]]:
     """Walk through the stages; return the pipeline at the end, the earliest standing win, and all of them.
 
     A win stands until the deal is lost (anywhere) or stands in an open stage of the same pipeline (law 4). Its moment
@@ -274,24 +279,27 @@ def _standing_wins(stages: Iterable[Observation], closed: int | None) -> tuple[i
     """
     pipeline: int | None = None
     status: int | None = None
-    wins: dict[str, int] = {}
+    wins: dict[str, list[int]] = {}
+    numbers: dict[str, int] = {}
     taken_back: dict[str, int] = {}
     for stage in stages:
         pipeline = pipeline if stage.pipeline_id is None else stage.pipeline_id
         status = stage.status_id
         key = str(pipeline or 0)
         if status == WON:
-            wins.setdefault(key, stage.at)
+            if key not in wins:
+                numbers[key] = numbers.get(key, 0) + 1
+                wins[key] = [stage.at, numbers[key]]
         elif status == LOST:
             taken_back |= dict.fromkeys([*wins, key], stage.at)
             wins.clear()
         else:
             taken_back[key] = stage.at
             wins.pop(key, None)
-    won = min(wins.values(), default=None)
+    won = min((moment for moment, _ in wins.values()), default=None)
     key = str(pipeline or 0)
     if closed is not None and status == WON and closed * SECOND > taken_back.get(key, 0):
-        wins[key] = closed * SECOND
+        wins[key][0] = closed * SECOND
     return pipeline, won, wins
 
 

@@ -167,7 +167,7 @@ class Deal(models.Model):
         _("standing wins"),
         db_default={},
         blank=True,
-        help_text=_("Pipeline → moment of the win that stands, unix microseconds."),
+        help_text=_("Pipeline → moment of the win that stands (unix microseconds), and the how-manieth it is."),
     )
     is_deleted = models.BooleanField(_("deleted"), db_default=False)
     needs_check = models.BooleanField(

@@ -70,7 +70,7 @@ OUTCOME = {
     "transitions": "SELECT lead_id, at, timed, rank, status_id, pipeline_id, delivery_id, index, seen_at "
     "FROM deal_transitions",
     "sales": "SELECT lead_id, lead_name, sale_amount, utm_source, pipeline_id, status_id, channel, targetologist, "
-    "matched_rule_id, funnel_type, sale_date, moved FROM all_sales_tracking WHERE state = 'won'",
+    "matched_rule_id, funnel_type, sale_date, moved, win_number FROM all_sales_tracking WHERE state = 'won'",
     "conversions": "SELECT conversion.lead_id, referrer.code, conversion.sale_amount, conversion.sale_date, "
     "conversion.pipeline_id, conversion.moved FROM referral_conversions AS conversion "
     "JOIN referrers AS referrer ON referrer.id = conversion.referrer_id WHERE conversion.state = 'won'",

@@ -79,6 +79,22 @@ def test_won_again_is_a_second_win_with_a_message_of_its_own():
     assert statuses() == ["cancelled", "pending"]
 
 
+def test_restored_before_the_message_was_sent_it_is_sent_after_all():
+    tell(won())
+    tell(won(action="delete"))
+    assert statuses() == ["cancelled"]
+    tell(won(action="restore"))
+    assert (Sale.objects.get().state, Sale.objects.get().win_number, statuses()) == ("won", 1, ["pending"])
+
+
+def test_restored_after_the_message_was_sent_it_is_not_sent_again():
+    tell(won())
+    SalesNotification.objects.update(notification_status="sent")
+    tell(won(action="delete"))
+    tell(won(action="restore"))
+    assert statuses() == ["sent"]
+
+
 def test_an_edit_changes_the_sale_and_sends_nothing():
     tell(won())
     tell(won(at=NOW + 9, action="update", price=250, name="New"))

@@ -95,7 +95,7 @@ def test_a_restore_with_an_old_last_modified_ends_a_deletion():
     win = deal.win()
     assert not deal.is_deleted
     assert win is not None
-    assert win.at == moment(0)
+    assert (win.at, win.number) == (moment(0), 1)
 
 
 def test_an_update_dated_after_the_deletion_ends_it_and_an_older_one_does_not():
@@ -131,7 +131,9 @@ def test_won_lost_won_dates_from_the_second_win():
         (2, event(updated_at=at(100), status_id=str(LOST))),
         (3, event(updated_at=at(200))),
     )
-    assert deal.won_at == moment(200)
+    win = deal.win()
+    assert win is not None
+    assert (deal.won_at, win.number) == (moment(200), 2)
 
 
 @pytest.mark.parametrize("status", [OPEN, LOST])
@@ -144,14 +146,14 @@ def test_moved_to_another_pipeline_the_win_stays():
         (1, event(updated_at=at(0))), (2, event(updated_at=at(9), status_id=str(OPEN), pipeline_id=str(ELSEWHERE)))
     )
     win = deal.win([PIPELINE])
-    assert win == merge.Win(PIPELINE, moment(0), moved=True)
+    assert win == merge.Win(PIPELINE, moment(0), moved=True, number=1)
 
 
 def test_won_in_another_pipeline_as_well_the_first_win_stays():
     deal = fold((1, event(updated_at=at(0))), (2, event(updated_at=at(9), pipeline_id=str(ELSEWHERE))))
-    assert deal.win([PIPELINE]) == merge.Win(PIPELINE, moment(0), moved=True)
-    assert deal.win([ELSEWHERE]) == merge.Win(ELSEWHERE, moment(9), moved=False)
-    assert deal.win() == merge.Win(PIPELINE, moment(0), moved=True)
+    assert deal.win([PIPELINE]) == merge.Win(PIPELINE, moment(0), moved=True, number=1)
+    assert deal.win([ELSEWHERE]) == merge.Win(ELSEWHERE, moment(9), moved=False, number=1)
+    assert deal.win() == merge.Win(PIPELINE, moment(0), moved=True, number=1)
 
 
 def test_won_then_an_open_stage_elsewhere_then_lost_is_taken_back():
@@ -165,7 +167,7 @@ def test_won_then_an_open_stage_elsewhere_then_lost_is_taken_back():
 
 def test_a_win_without_a_pipeline_is_won_where_the_deal_was():
     deal = fold((1, event(updated_at=at(0), status_id=str(OPEN))), (2, event(updated_at=at(5), pipeline_id=None)))
-    assert deal.win([PIPELINE]) == merge.Win(PIPELINE, moment(5), moved=False)
+    assert deal.win([PIPELINE]) == merge.Win(PIPELINE, moment(5), moved=False, number=1)
 
 
 def test_what_is_absent_erases_nothing():
