@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in long]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: Playwright's event loop is in the way of other modules' own
 def browser() -> Iterator[Browser]:
     """Debian's Chromium without a window. Without Chromium its tests are skipped; in CI they fail."""
     if not CHROMIUM.exists():
