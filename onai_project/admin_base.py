@@ -126,7 +126,7 @@ def choice_label(field: str, colours: dict[str, str], description: Any) -> Calla
     """Return a column that shows a choice as a coloured label (see `label`)."""
 
     def show(self: Any, obj: Any) -> SafeString:
-        return label(getattr(obj, f"get_{field}_display")(), colours[getattr(obj, field)])
+        return label(getattr(obj, f"get_{field}_display")(), colours.get(getattr(obj, field), ""))
 
     column: Callable[[Any, Any], SafeString] = display(show, description=description, ordering=field)
     return column
