@@ -5,5 +5,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class NotificationsConfig(AppConfig):
+    """Sends messages to Telegram."""
+
     name = "notifications"
     verbose_name = _("Notifications")

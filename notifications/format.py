@@ -1,18 +1,8 @@
-"""How values look to people, in messages and on dashboards. Pure."""
+"""Text from outside, made safe for a message. Pure."""
 
 from __future__ import annotations
 
 import html
-from decimal import ROUND_HALF_UP, Decimal
-
-THIN_SPACE = "\u2009"
-
-
-def money(amount: Decimal | None) -> str:
-    """Return whole tenge as "100 000 ₸" with thin spaces; "—" for an amount that is not known."""
-    if amount is None:
-        return "—"
-    return f"{amount.quantize(Decimal(1), ROUND_HALF_UP):,}".replace(",", THIN_SPACE) + f"{THIN_SPACE}₸"
 
 
 def quoted(text: str, room: int = 600) -> str:

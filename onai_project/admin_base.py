@@ -25,8 +25,8 @@ from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from notifications.format import money as money
 from onai_project.links import deal_url
+from onai_project.money import money as money
 from onai_project.periods import day_start, parse_day, zone
 
 EMPTY = "—"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import environ
 from csp.constants import SELF, UNSAFE_EVAL, UNSAFE_INLINE
@@ -42,7 +43,11 @@ if missing:
     )
 
 SECRET_KEY = env.str("SECRET_KEY", default="only-for-development-and-tests")
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["127.0.0.1", "localhost", "[::1]"] if DEBUG else [])
+# Where people open this site: links in messages and the printed webhook URL.
+SITE_URL: str = env.str("SITE_URL", default="http://127.0.0.1:8000").rstrip("/")
+ALLOWED_HOSTS = env.list(
+    "ALLOWED_HOSTS", default=[urlsplit(SITE_URL).hostname or "localhost", "127.0.0.1", "localhost", "[::1]"]
+)
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Set when a proxy that we run ends TLS and overwrites X-Forwarded-Proto and X-Forwarded-For.
 BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
@@ -66,6 +71,10 @@ AMOCRM_UTM_FIELD_IDS: dict[str, str] = env.dict(
 )
 # Larger bodies are refused with 413. The largest real body that we know has 20 kB.
 WEBHOOK_MAX_BYTES = 1024 * 1024
+# Bodies, headers and addresses of deliveries are dropped after this many days; 0 keeps them. Replay needs them.
+WEBHOOK_BODY_DAYS = env.int("WEBHOOK_BODY_DAYS", default=180)
+# Who may read /metrics from elsewhere than this machine: `Authorization: Bearer <token>`.
+METRICS_TOKEN: str = env.str("METRICS_TOKEN", default="")
 
 # --- Money and messages -------------------------------------------------------------------------
 CURRENCY = "KZT"
@@ -76,8 +85,6 @@ NOTIFY_MAX_AGE = timedelta(days=env.int("NOTIFY_MAX_AGE_DAYS", default=3))
 TELEGRAM_BOT_TOKEN: str = env.str("TELEGRAM_BOT_TOKEN", default="")
 TELEGRAM_CHAT_ID: str = env.str("TELEGRAM_CHAT_ID", default="")
 TELEGRAM_API_URL: str = env.str("TELEGRAM_API_URL", default="https://api.telegram.org/bot")
-# Where people open this site: links in messages and the printed webhook URL.
-SITE_URL: str = env.str("SITE_URL", default="http://127.0.0.1:8000").rstrip("/")
 
 # --- Django -------------------------------------------------------------------------------------
 INSTALLED_APPS = [

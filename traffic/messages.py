@@ -7,7 +7,8 @@ from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 
-from notifications.format import money, quoted
+from notifications.format import quoted
+from onai_project.money import money
 from traffic.models import Sale, SaleFields, SalesNotification
 
 

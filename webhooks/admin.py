@@ -31,7 +31,7 @@ from onai_project.admin_base import (
     reason_text,
 )
 from webhooks import inbox
-from webhooks.models import Deal, DealTransition, WebhookDelivery, WebhookLog, WebhookRefusal
+from webhooks.models import Counter, Deal, DealTransition, Heartbeat, WebhookDelivery, WebhookLog, WebhookRefusal
 
 # More of a body than this is shown to nobody's use; the largest real one that we know has 20 kB.
 SHOWN_BYTES = 64 * 1024
@@ -137,12 +137,14 @@ class WebhookDeliveryAdmin(UncountedAdmin):
 
     @display(description=_("body, decoded"))
     def body_readable(self, delivery: WebhookDelivery) -> str:
+        if delivery.body is None:
+            return str(_("Dropped: it was older than WEBHOOK_BODY_DAYS."))
         body = bytes(delivery.body)
         return shown(readable_body(body[:SHOWN_BYTES]), len(body))
 
     @display(description=_("body, as bytes"))
     def body_bytes(self, delivery: WebhookDelivery) -> str:
-        body = bytes(delivery.body)
+        body = bytes(delivery.body or b"")
         return shown(repr(body[:SHOWN_BYTES]), len(body))
 
     @display(description=_("headers"))
@@ -383,3 +385,13 @@ class WebhookRefusalAdmin(ReadOnlyAdmin):
     list_display = ("hour", "source", "reason", "count")
     list_filter = (("hour", DayRangeFilter), "source", "reason")
     ordering = ("-hour", "source")
+
+
+@admin.register(Counter)
+class CounterAdmin(ReadOnlyAdmin):
+    list_display = ("name", "source", "outcome", "value")
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(ReadOnlyAdmin):
+    list_display = ("name", "seen_at")

@@ -9,3 +9,7 @@ class WebhooksConfig(AppConfig):
 
     name = "webhooks"
     verbose_name = _("AmoCRM webhooks")
+
+    def ready(self) -> None:
+        """Register the check of the receivers."""
+        from webhooks import checks  # noqa: F401

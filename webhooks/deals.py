@@ -101,10 +101,10 @@ class LockedDeals:
         return moved
 
 
-def select_deals(lead_ids: Sequence[int]) -> list[DealState]:
-    """Return the stored states of these deals, in the order of lead_id; unknown ones are left out."""
+def lock_deals(lead_ids: Sequence[int]) -> list[DealState]:
+    """Lock these deals and return their stored states, in the order of lead_id; unknown ones are left out."""
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT, [list(lead_ids)])
+        cursor.execute(f"{_SELECT} FOR UPDATE", [list(lead_ids)])
         return [_deal_state(values) for *values, _ in cursor.fetchall()]
 
 

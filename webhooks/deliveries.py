@@ -15,7 +15,7 @@ from webhooks.models import Source
 
 _LOCK = """
 SELECT id, received_at, source, body, content_type, attempts, status, error_message
-FROM webhook_deliveries WHERE id = ANY(%s::bigint[]) ORDER BY id FOR UPDATE
+FROM webhook_deliveries WHERE id = ANY(%s::bigint[]) AND body IS NOT NULL ORDER BY id FOR UPDATE
 """
 
 
@@ -54,7 +54,10 @@ class Delivery:
 
 
 def lock_deliveries(delivery_ids: Sequence[int]) -> list[Delivery]:
-    """Lock these rows and return them decoded, by id. They are locked before any deal (law 5)."""
+    """Lock these rows and return them decoded, by id. They are locked before any deal (law 5).
+
+    Those whose body was dropped (retention) are left out: there is nothing to read.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK, [list(delivery_ids)])
         deliveries = [Delivery(*row) for row in cursor.fetchall()]

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 import structlog
 from django.db import OperationalError, connection, transaction
 
-from webhooks import logbook
+from webhooks import logbook, pulse
 from webhooks.deals import LockedDeals
 from webhooks.deliveries import Delivery, lock_deliveries
 from webhooks.merge import contribution, observation
 from webhooks.models import WebhookDelivery
 from webhooks.reasons import CRASHED, RECEIVER_FAILED, WORKER_DIED, because
-from webhooks.signals import Failures, deals_changed
+from webhooks.signals import Failures, tell
 
 log = structlog.get_logger("webhooks")
 
@@ -61,7 +61,9 @@ _CLAIM_AGAIN = _CLAIM.format(which="attempts > 0", last=len(RETRY_SECONDS))
 def run(stop: threading.Event) -> None:
     """Process whatever is due until `stop` is set. A lost database is raised: the worker begins again."""
     while not stop.is_set():
-        if not process_due():
+        busy = process_due()
+        pulse.beat()
+        if not busy:
             stop.wait(IDLE_SECONDS)
 
 
@@ -111,8 +113,10 @@ def process_again(delivery_ids: Sequence[int]) -> int:
 def _process_batch(delivery_ids: Sequence[int], live: bool) -> None:
     for attempt in range(1, TRANSIENT_TRIES + 1):
         try:
+            started = time.monotonic()
             with transaction.atomic():
-                _process_locked(delivery_ids, live)
+                outcomes = _process_locked(delivery_ids, live)
+            pulse.count(outcomes, time.monotonic() - started)
             return
         except OperationalError as error:
             if attempt == TRANSIENT_TRIES or getattr(error.__cause__, "sqlstate", None) not in TRANSIENT_STATES:
@@ -120,7 +124,8 @@ def _process_batch(delivery_ids: Sequence[int], live: bool) -> None:
             time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
 
 
-def _process_locked(delivery_ids: Sequence[int], live: bool) -> None:
+def _process_locked(delivery_ids: Sequence[int], live: bool) -> list[tuple[str, str]]:
+    """Do the batch's work inside its transaction; return (source, outcome) of each delivery."""
     deliveries = lock_deliveries(delivery_ids)
     told = [(delivery, index, event) for delivery in deliveries for index, event in delivery.deal_events()]
     failures: Failures = {}
@@ -135,19 +140,15 @@ def _process_locked(delivery_ids: Sequence[int], live: bool) -> None:
         changed = deals.save()
         stages = deals.stages
         states = {deal.lead_id: deal for deal in changed}
-        for _, outcome in deals_changed.send_robust(sender=None, deals=changed, live=live):
-            receivers += 1
-            if isinstance(outcome, Exception):
-                raise outcome
-            for lead_id, failure in (outcome or {}).items():
-                failures[lead_id] = f"{failures[lead_id]}; {failure}" if lead_id in failures else failure
+        failures, receivers = tell(changed, live=live)
     logbook.write(deliveries, states, stages, failures, receivers)
-    _mark(deliveries, failures)
+    return _mark(deliveries, failures)
 
 
-def _mark(deliveries: Sequence[Delivery], failures: Failures) -> None:
+def _mark(deliveries: Sequence[Delivery], failures: Failures) -> list[tuple[str, str]]:
     """Save what became of each delivery; one that already says the same is not written (replay)."""
     rows = []
+    outcomes = []
     for delivery in deliveries:
         lead_ids = {event.lead_id for _, event in delivery.deal_events()} if failures else set()
         failed = sorted(lead_ids & failures.keys())
@@ -159,11 +160,13 @@ def _mark(deliveries: Sequence[Delivery], failures: Failures) -> None:
             log.error("Webhook: delivery failed", delivery=delivery.id, status=str(status), leads=failed)
         else:
             outcome = (WebhookDelivery.Status.PROCESSED, "")
+        outcomes.append((delivery.source, str(outcome[0])))
         if outcome != (delivery.status, delivery.error_message):
             rows.append((delivery.id, *outcome))
     if rows:
         with connection.cursor() as cursor:
             cursor.execute(_MARK, [list(column) for column in zip(*rows, strict=True)])
+    return outcomes
 
 
 def _fail(delivery_id: int, error: str) -> None:

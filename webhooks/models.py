@@ -31,7 +31,7 @@ class WebhookDelivery(models.Model):
     id = models.BigAutoField(primary_key=True, verbose_name=_("delivery"))
     received_at = models.DateTimeField(_("received at"), db_default=Now())
     source = models.CharField(_("source"), max_length=16, choices=Source)
-    body = models.BinaryField(_("body"))
+    body = models.BinaryField(_("body"), null=True, help_text=_("Empty: dropped after WEBHOOK_BODY_DAYS."))
     content_type = models.CharField(_("content type"), max_length=255, blank=True)
     headers = models.JSONField(_("headers"), default=dict, blank=True)
     query = models.CharField(_("query"), max_length=1000, blank=True, help_text=_("The secret is removed."))
@@ -57,6 +57,8 @@ class WebhookDelivery(models.Model):
             ),
             # The admin's and replay's date range; a fraction of a B-tree's cost at each insert.
             BrinIndex("received_at", name="delivery_received_brin"),
+            # How far retention has come.
+            models.Index("id", name="delivery_purged", condition=Q(body__isnull=True)),
         ]
         constraints = [
             models.CheckConstraint(
@@ -88,6 +90,47 @@ class WebhookRefusal(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_source_display()}, {self.get_reason_display()}: {self.count}"
+
+
+class Counter(models.Model):
+    """A monotone count of what the worker did, for /metrics. Saved every few seconds: a crash forgets the last ones."""
+
+    class Name(models.TextChoices):
+        DELIVERIES = "deliveries", _("Deliveries processed")
+        SECONDS = "seconds", _("Seconds of processing")
+
+    name = models.CharField(_("name"), max_length=16, choices=Name)
+    source = models.CharField(_("source"), max_length=16, choices=Source, blank=True)
+    outcome = models.CharField(_("outcome"), max_length=9, choices=WebhookDelivery.Status, blank=True)
+    value = models.FloatField(_("value"), default=0)
+
+    class Meta:
+        db_table = "webhook_counters"
+        verbose_name = _("counter")
+        verbose_name_plural = _("counters")
+        constraints = [models.UniqueConstraint(fields=["name", "source", "outcome"], name="counter_unique")]
+
+    def __str__(self) -> str:
+        parts = (self.get_name_display(), self.get_source_display(), self.get_outcome_display())
+        return f"{' · '.join(str(part) for part in parts if part)}: {self.value:g}"
+
+
+class Heartbeat(models.Model):
+    """When a worker last turned its loop. Its age tells whether anybody works."""
+
+    class Name(models.TextChoices):
+        INBOX = "inbox", _("Processing of deliveries")
+
+    name = models.CharField(_("name"), max_length=16, choices=Name, primary_key=True)
+    seen_at = models.DateTimeField(_("seen at"))
+
+    class Meta:
+        db_table = "worker_heartbeats"
+        verbose_name = _("heartbeat")
+        verbose_name_plural = _("heartbeats")
+
+    def __str__(self) -> str:
+        return self.get_name_display()
 
 
 class WebhookLog(models.Model):

@@ -8,6 +8,9 @@ second call with the same states must change nothing. Keywords:
     Every deal that the batch touched, in the order of lead_id, each once; their rows are locked.
 `live: bool`
     True for what just arrived. False for replay and resync, of which nobody is told by message.
+`only: str | None`
+    The app (`traffic`) that alone is meant, when its tables are made anew from the deals (resync); the decorator sees
+    to it. None for everybody.
 
 A receiver wears both decorators, the signal's outside:
 
@@ -40,7 +43,11 @@ def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failur
     A deadlock, a serialization failure or a lost connection is raised: the whole batch is tried again.
     """
 
-    def receiver(sender: Any, deals: Sequence[DealState], live: bool, **_: Any) -> Failures:
+    app = handle.__module__.split(".")[0]
+
+    def receiver(sender: Any, deals: Sequence[DealState], live: bool, only: str | None = None, **_: Any) -> Failures:
+        if only not in (None, app):
+            return {}
         failure = _attempt(handle, deals, live)
         if failure is None:
             return {}
@@ -49,6 +56,7 @@ def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failur
         one_by_one = ((deal.lead_id, _attempt(handle, [deal], live)) for deal in deals)
         return {lead_id: failure for lead_id, failure in one_by_one if failure is not None}
 
+    receiver.handle = handle  # type: ignore[attr-defined]
     # Django would read the signature of `handle`, which takes no **kwargs, through __wrapped__.
     functools.update_wrapper(receiver, handle)
     del receiver.__wrapped__  # type: ignore[attr-defined]
@@ -65,3 +73,18 @@ def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool
     except Exception as error:
         return f"{handle.__module__.split('.')[0]}: {type(error).__name__}: {error}".replace("\x00", "")[:500]
     return None
+
+
+def tell(deals: Sequence[DealState], *, live: bool, only: str | None = None) -> tuple[Failures, int]:
+    """Send `deals_changed`; return what failed, by deal, and how many receivers there are.
+
+    Raises what a receiver raised that wears no deal_by_deal_on_failure: the whole batch failed.
+    """
+    failures: Failures = {}
+    responses = deals_changed.send_robust(sender=None, deals=deals, live=live, only=only)
+    for _, outcome in responses:
+        if isinstance(outcome, Exception):
+            raise outcome
+        for lead_id, failure in (outcome or {}).items():
+            failures[lead_id] = f"{failures[lead_id]}; {failure}" if lead_id in failures else failure
+    return failures, len(responses)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django import template
 
-from notifications.format import money
 from onai_project.links import deal_url
+from onai_project.money import money
 
 register = template.Library()
 register.filter("money", money)

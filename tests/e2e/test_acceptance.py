@@ -120,7 +120,7 @@ def test_a_chunked_body_is_read(site: tuple[str, fakes.FakeBotApi]):
     )
     assert response.status_code == 200
     stored = WebhookDelivery.objects.get(pk=response.json()["delivery"])
-    assert bytes(stored.body) == b"leads[status][0][id]=5&leads[status][0][status_id]=142"
+    assert bytes(stored.body or b"") == b"leads[status][0][id]=5&leads[status][0][status_id]=142"
 
 
 def test_it_says_what_to_do_when_nobody_answers():

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from notifications.format import money, quoted
+from notifications.format import quoted
+from onai_project.money import money
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
 from webhooks import reasons
-from webhooks.models import Deal, DealTransition, WebhookDelivery, WebhookLog, WebhookRefusal
+from webhooks.models import Counter, Deal, DealTransition, Heartbeat, WebhookDelivery, WebhookLog, WebhookRefusal
 
 BODY = b"leads%5Bstatus%5D%5B0%5D%5Bid%5D=31&leads%5Bstatus%5D%5B0%5D%5Bname%5D=%D0%9A%D1%83%D1%80%D1%81"
 
@@ -94,6 +94,8 @@ def one_of_each() -> None:
         lead_id=31, at=now, timed=True, rank=1, status_id=142, delivery=delivery, index=0, seen_at=now
     )
     WebhookRefusal.objects.create(hour=now, source="amocrm_traffic", reason="secret", count=3)
+    Counter.objects.create(name="deliveries", source="amocrm", outcome="processed", value=3)
+    Heartbeat.objects.create(name="inbox", seen_at=now)
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)

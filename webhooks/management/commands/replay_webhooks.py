@@ -11,6 +11,7 @@ from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import get_current_timezone
 
 from webhooks.models import Source, WebhookDelivery, WebhookLog
+from webhooks.progress import Progress
 from webhooks.replay import replay, select_deliveries
 
 
@@ -47,27 +48,22 @@ class Command(BaseCommand):
         deliveries = select_deliveries(**filters)
         total = deliveries.count()
         self.stdout.write(f"{total} deliveries")
+        if unreadable := deliveries.filter(body__isnull=True).count():
+            self.stdout.write(f"{unreadable} of them cannot be replayed: their bodies were dropped (WEBHOOK_BODY_DAYS)")
         if options["dry_run"] or not total:
             return
         started = time.monotonic()
-        done = 0
+        progress = Progress(total, self.stderr)
         for count in replay(deliveries):
-            done += count
-            rate = done / (time.monotonic() - started)
-            self.stderr.write(f"\r{_bar(done, total)} {done}/{total}  {rate:,.0f}/s", ending="")
-        self.stderr.write("")
+            progress.add(count)
+        progress.end()
         chosen = deliveries.order_by().values("pk")
         bad = deliveries.filter(status__in=["failed", "dead", "invalid"]).count()
         events = WebhookLog.objects.filter(delivery__in=chosen).count()
         self.stdout.write(
-            f"replayed {done} deliveries with {events} logged events in {time.monotonic() - started:.1f} s; "
+            f"replayed {progress.done} deliveries with {events} logged events in {time.monotonic() - started:.1f} s; "
             f"{bad} of them failed, dead or invalid"
         )
-
-
-def _bar(done: int, total: int, width: int = 30) -> str:
-    filled = min(width, width * done // max(total, 1))
-    return "█" * filled + "·" * (width - filled)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from referrals.models import Earning
+from tests import bodies
+from traffic.models import Sale, SalesNotification
+from webhooks import inbox
+from webhooks.models import Source, WebhookDelivery, WebhookLog
+from webhooks.retention import drop_bodies
+
+pytestmark = pytest.mark.django_db
+NOW = int(time.time())
+TABLES = (
+    "webhook_deliveries", "webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sales_notifications",
+    "referrers", "referral_conversions", "referral_earnings",
+)  # fmt: skip
+
+
+def command(name: str, *arguments: str, **options: Any) -> str:
+    out = StringIO()
+    call_command(name, *arguments, stdout=out, stderr=StringIO(), **options)
+    return out.getvalue()
+
+
+def versions(*tables: str) -> dict[str, list[Any]]:
+    """Return every row with where it lies and who wrote it last."""
+    found = {}
+    with connection.cursor() as cursor:
+        for table in tables or TABLES:
+            cursor.execute(f"SELECT ctid, xmin, * FROM {table} ORDER BY 3")
+            found[table] = cursor.fetchall()
+    return found
+
+
+@pytest.fixture
+def history() -> list[int]:
+    """Twelve deliveries, processed: sales, a referral that is taken back, an invalid body."""
+    told = [bodies.hook(lead, at=NOW - lead, price=lead * 100, utm_source=f"ref_{lead % 3}") for lead in range(1, 10)]
+    told += [bodies.hook(3, at=NOW, status=bodies.LOST), b"contacts[add][0][id]=1"]
+    ids = [
+        WebhookDelivery.objects.create(source=Source.values[number % 2], body=body, content_type=bodies.FORM).pk
+        for number, body in enumerate(told)
+    ]
+    invalid = WebhookDelivery.objects.create(source="amocrm", body=b"{", status="invalid", error_message="not JSON")
+    while inbox.process_due():
+        pass
+    return [*ids, invalid.pk]
+
+
+def test_process_webhooks_drains_the_queue():
+    for lead in range(3):
+        WebhookDelivery.objects.create(source="amocrm", body=bodies.hook(lead + 1), content_type=bodies.FORM)
+    assert command("process_webhooks") == "processed 3 deliveries\n"
+    assert command("process_webhooks") == "processed 0 deliveries\n"
+
+
+def test_replay_refuses_to_run_without_a_scope(history: list[int]):
+    with pytest.raises(CommandError, match="--all"):
+        command("replay_webhooks")
+
+
+def test_replay_of_everything_writes_nothing_when_nothing_changed(history: list[int]):
+    tables = [table for table in TABLES if table != "webhook_deliveries"]
+    command("replay_webhooks", "--all")  # the invalid body gets its row in the log
+    before = versions(*tables)
+    out = command("replay_webhooks", "--all")
+    assert versions(*tables) == before
+    assert out.startswith("12 deliveries\n")
+    assert "replayed 12 deliveries with 12 logged events" in out
+    assert "1 of them failed, dead or invalid" in out
+
+
+def test_a_dry_run_says_how_many_and_changes_nothing(history: list[int]):
+    Sale.objects.all().delete()
+    assert command("replay_webhooks", "--all", "--dry-run") == "12 deliveries\n"
+    assert not Sale.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "count"),
+    [
+        (["--status", "invalid"], 1),
+        (["--source", "amocrm_traffic"], 6),
+        (["--source", "amocrm_traffic", "amocrm_referral"], 11),
+        (["--lead", "3"], 2),
+        (["--lead", "3", "4"], 3),
+        (["--since", "2020-01-01"], 12),
+        (["--until", "2020-01-01T10:00"], 0),
+    ],
+)
+def test_each_filter(history: list[int], arguments: list[str], count: int):
+    assert command("replay_webhooks", *arguments, "--dry-run") == f"{count} deliveries\n"
+
+
+def test_replay_by_id(history: list[int]):
+    assert command("replay_webhooks", "--id", *map(str, history[:2]), "--dry-run") == "2 deliveries\n"
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "2025-13-01", "20.12.2025"])
+def test_a_wrong_date_is_a_sentence(wrong: str):
+    with pytest.raises(CommandError, match="2025-12-20"):
+        command("replay_webhooks", "--since", wrong)
+
+
+def test_replay_makes_lost_sales_anew_and_tells_nobody(history: list[int]):
+    Sale.objects.all().delete()
+    SalesNotification.objects.all().delete()
+    command("replay_webhooks", "--all")
+    assert Sale.objects.filter(state="won").count() == 8
+    assert not SalesNotification.objects.exists()
+
+
+def test_resync_makes_an_emptied_table_anew(history: list[int]):
+    columns = [field.attname for field in Sale._meta.fields if field.name not in ("id", "created_at", "updated_at")]
+    won = Sale.objects.filter(state="won").order_by("lead_id")
+    before = list(won.values(*columns))
+    Sale.objects.all().delete()
+    assert "told traffic of 9 deals" in command("resync", "traffic")
+    assert list(won.values(*columns)) == before
+
+
+def test_resync_posts_nothing_when_nothing_changed(history: list[int]):
+    before = versions()
+    command("resync", "referrals")
+    command("resync", "traffic")
+    assert versions() == before
+    assert Earning.objects.count() == 8
+
+
+def test_resync_asks_one_app_only(history: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("traffic.receivers.converge_sales", lambda *args, **kwargs: 1 / 0)
+    command("resync", "referrals")
+    with pytest.raises(CommandError, match="9 deals failed"):
+        command("resync", "traffic")
+
+
+# --- retention ----------------------------------------------------------------------------------
+
+
+def test_old_bodies_are_dropped_and_the_log_stays(history: list[int]):
+    failed = WebhookDelivery.objects.create(source="amocrm", body=b"a=1", status="dead", headers={"A": "b"})
+    assert sum(drop_bodies(datetime.now(UTC) + timedelta(minutes=1))) == 12
+    assert WebhookDelivery.objects.filter(body=None, headers={}, remote_addr=None).count() == 12
+    failed.refresh_from_db()
+    assert bytes(failed.body or b"") == b"a=1"
+    assert WebhookLog.objects.count() == 11
+
+
+def test_young_bodies_stay(history: list[int]):
+    assert sum(drop_bodies(datetime.now(UTC) - timedelta(days=1))) == 0
+
+
+def test_retention_goes_on_where_it_ended(history: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("webhooks.retention.BATCH", 5)
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    batches = drop_bodies(later)
+    assert next(batches) == 5
+    assert list(drop_bodies(later)) == [5, 2]
+    assert list(drop_bodies(later)) == []
+
+
+def test_replay_says_what_it_can_no_longer_read_and_leaves_it_alone(history: list[int]):
+    sum(drop_bodies(datetime.now(UTC) + timedelta(minutes=1)))
+    before = versions()
+    out = command("replay_webhooks", "--all")
+    assert "12 of them cannot be replayed" in out
+    assert versions() == before
+
+
+def test_resync_works_without_bodies(history: list[int]):
+    sum(drop_bodies(datetime.now(UTC) + timedelta(minutes=1)))
+    Sale.objects.all().delete()
+    command("resync", "traffic")
+    assert Sale.objects.count() == 8

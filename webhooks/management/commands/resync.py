@@ -1,0 +1,39 @@
+"""Make one app's tables agree with the deals again, all of them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webhooks import registry
+from webhooks.models import Deal
+from webhooks.progress import Progress
+from webhooks.replay import resync
+
+
+class Command(BaseCommand):
+    """Tell an app's receivers the state of every deal. Works after bodies were dropped; sends no message."""
+
+    help = "Make one app's tables agree with every deal's state. Safe to interrupt and to run again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        """Declare the app: any that contributed an endpoint."""
+        parser.add_argument("app", choices=sorted(endpoint.app for endpoint in registry.endpoints() if endpoint.app))
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Resync. Raises CommandError, at the end, when deals failed."""
+        total = Deal.objects.count()
+        self.stdout.write(f"{total} deals")
+        started = time.monotonic()
+        progress = Progress(total, self.stderr)
+        failed: dict[int, str] = {}
+        for count, failures in resync(options["app"]):
+            progress.add(count)
+            failed |= failures
+        progress.end()
+        self.stdout.write(f"told {options['app']} of {progress.done} deals in {time.monotonic() - started:.1f} s")
+        if failed:
+            first = "\n".join(f"  {lead_id}: {error}" for lead_id, error in sorted(failed.items())[:10])
+            raise CommandError(f"{len(failed)} deals failed and were left as they are:\n{first}")

@@ -1,0 +1,24 @@
+"""What the webhooks' clock does. Each tick looks for what is due, so a missed tick costs nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from django.conf import settings
+from procrastinate.contrib.django import app
+
+from webhooks.retention import drop_bodies
+
+log = structlog.get_logger("webhooks")
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task
+def drop_old_bodies(timestamp: int) -> None:
+    """Drop the bodies of deliveries older than WEBHOOK_BODY_DAYS (0: never)."""
+    if not settings.WEBHOOK_BODY_DAYS:
+        return
+    dropped = sum(drop_bodies(datetime.now(UTC) - timedelta(days=settings.WEBHOOK_BODY_DAYS)))
+    if dropped:
+        log.info("Webhook: old bodies dropped", deliveries=dropped)
