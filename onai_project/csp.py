@@ -11,6 +11,12 @@ from django.urls import reverse
 class PathCSPMiddleware(CSPMiddleware):
     """django-csp's middleware with a second policy, ADMIN_CONTENT_SECURITY_POLICY, for the paths of the admin site."""
 
+    def process_response(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """Leave an exempt response alone: django-csp would build its header first and then drop it."""
+        if getattr(response, "_csp_exempt", False):
+            return response
+        return super().process_response(request, response)
+
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
     ) -> PolicyParts:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from django.urls import re_path
+from django.urls import path
 
 from webhooks import registry, views
 
 urlpatterns = [
-    re_path(rf"^{endpoint.path.removeprefix('/webhook/')}{suffix}/?$", view, {"endpoint": endpoint})
+    path(f"{endpoint.path.removeprefix('/webhook/')}{suffix}", view, {"endpoint": endpoint})
+    for view, suffixes in ((views.receive_delivery, ("", "/")), (views.test_endpoint, ("/test", "/test/")))
+    for suffix in suffixes
     for endpoint in registry.endpoints()
-    for suffix, view in (("/test", views.test_endpoint), ("", views.receive_delivery))
 ]

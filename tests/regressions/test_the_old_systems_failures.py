@@ -89,7 +89,7 @@ def test_05_both_names_of_custom_fields_are_read(name: str):
 @needs_database
 def test_06_one_handler_a_url_and_no_default_price():
     routes = [str(pattern.pattern) for pattern in get_resolver("webhooks.urls").url_patterns]
-    assert len(routes) == len(set(routes)) == 2 * len(registry.endpoints())
+    assert len(routes) == len(set(routes)) == 4 * len(registry.endpoints())
     send(TRAFFIC, bodies.hook(1, at=now(), utm_campaign="arystan_1"))
     assert Sale.objects.get().sale_amount is None
     assert SalesNotification.objects.get().sale_amount is None
