@@ -1,7 +1,8 @@
-"""Many rows in one statement: parameters as arrays, one plan whatever the number of rows.
+"""Many rows in one statement: all of them as one JSON parameter, one plan whatever their number.
 
-Django's bulk_create builds a placeholder for each value of each row; for batches of 500 that is half of the worker's
-time. These functions read names and types from the models, so that a migration is all that a new column needs.
+Django's bulk_create builds a placeholder for each value of each row, and psycopg escapes arrays of texts one by one in
+Python; for batches of 500 either is half of the worker's time. json.dumps is one call into C. These functions read
+names and types from the models, so that a migration is all that a new column needs.
 """
 
 from __future__ import annotations
@@ -29,49 +30,53 @@ def upsert(
     `fields` names the model's fields in the order of each row; `volatile` those that alone make no difference, such as
     updated_at. JSON fields take Python values. Returns the number of rows written.
     """
-    columns = _as_columns(model, fields, rows)
-    if not columns:
-        return 0
-    with connection.cursor() as cursor:
-        cursor.execute(_upsert_sql(model, fields, key, volatile), columns)
-        return int(cursor.rowcount)
+    return _execute(_upsert_sql(model, fields, key, volatile), model, fields, rows)
 
 
 def insert(
     model: type[models.Model], fields: tuple[str, ...], rows: Iterable[Row], *, ignore_conflicts: bool = False
-) -> None:
-    """Insert the rows in their order; with `ignore_conflicts` one that is there already is left out."""
-    columns = _as_columns(model, fields, rows)
-    if columns:
-        with connection.cursor() as cursor:
-            cursor.execute(_insert_sql(model, fields) + " ON CONFLICT DO NOTHING" * ignore_conflicts, columns)
+) -> int:
+    """Insert the rows in their order; with `ignore_conflicts` one that is there already is left out.
+
+    Returns the number of rows written.
+    """
+    return _execute(_insert_sql(model, fields) + " ON CONFLICT DO NOTHING" * ignore_conflicts, model, fields, rows)
 
 
-def _as_columns(model: type[models.Model], fields: tuple[str, ...], rows: Iterable[Row]) -> list[list[Any]]:
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    for position, name in enumerate(fields):
-        if columns and isinstance(model._meta.get_field(name), models.JSONField):
-            columns[position] = [json.dumps(value, ensure_ascii=False) for value in columns[position]]
-    return columns
+def as_json(value: Any) -> str:
+    """Return a value as JSON that PostgreSQL reads back exactly: times and sums go as texts."""
+    return json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _execute(sql: str, model: type[models.Model], fields: tuple[str, ...], rows: Iterable[Row]) -> int:
+    columns = [_field(model, name).column for name in fields]
+    records = [dict(zip(columns, row, strict=True)) for row in rows]
+    if not records:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [as_json(records)])
+        return int(cursor.rowcount)
+
+
+def _field(model: type[models.Model], name: str) -> models.Field[Any, Any]:
+    field = model._meta.get_field(name)
+    assert isinstance(field, models.Field)  # not the reverse side of a relation
+    return field
 
 
 def _column(model: type[models.Model], name: str) -> str:
-    field = model._meta.get_field(name)
-    assert isinstance(field, models.Field)  # not the reverse side of a relation
-    return connection.ops.quote_name(str(field.column))
+    return connection.ops.quote_name(str(_field(model, name).column))
 
 
-def _unnest(model: type[models.Model], fields: tuple[str, ...]) -> str:
-    # Without the length, which the column checks itself.
-    types = (str(model._meta.get_field(name).db_type(connection)).split("(")[0] for name in fields)
-    arrays = ", ".join(f"%s::{kind}[]" for kind in types)
-    return f"unnest({arrays}) AS new({', '.join(_column(model, name) for name in fields)})"
+def _records(model: type[models.Model], fields: tuple[str, ...]) -> str:
+    typed = (f"{_column(model, name)} {_field(model, name).db_type(connection)}" for name in fields)
+    return f"json_to_recordset(%s::json) AS new({', '.join(typed)})"
 
 
 @lru_cache
 def _insert_sql(model: type[models.Model], fields: tuple[str, ...]) -> str:
     names = ", ".join(_column(model, name) for name in fields)
-    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT * FROM {_unnest(model, fields)}"  # noqa: S608
+    return f"INSERT INTO {model._meta.db_table} ({names}) SELECT {names} FROM {_records(model, fields)}"  # noqa: S608
 
 
 @lru_cache
@@ -83,10 +88,11 @@ def _upsert_sql(
     telling = [_column(model, name) for name in fields if name not in key and name not in volatile]
     changed = [_column(model, name) for name in fields if name not in key]
     on_key = " AND ".join(f"old.{_column(model, name)} = new.{_column(model, name)}" for name in key)
+    new = ", ".join(f"new.{_column(model, name)}" for name in fields)
     # ON CONFLICT alone would lock, and so write, the rows that do not change.
     return (
         f"INSERT INTO {table} ({names}) "  # noqa: S608
-        f"SELECT new.* FROM {_unnest(model, fields)} LEFT JOIN {table} AS old ON {on_key} "
+        f"SELECT {new} FROM {_records(model, fields)} LEFT JOIN {table} AS old ON {on_key} "
         f"WHERE old.{_column(model, key[0])} IS NULL "
         f"OR ({', '.join(f'old.{name}' for name in telling)}) "
         f"IS DISTINCT FROM ({', '.join(f'new.{name}' for name in telling)}) "

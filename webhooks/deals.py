@@ -11,12 +11,15 @@ from django.db import connection
 from webhooks import bulk, merge
 from webhooks.amocrm.events import UTM_NAMES
 from webhooks.merge import DealState, Observation, Seen, State
-from webhooks.models import Deal
+from webhooks.models import Deal, DealTransition
 
 # In the order in which both the SELECT and _row() name them; lead_id is the key.
 _STATE_FIELDS = (
     "lead_id", "name", "price", "status_id", "pipeline_id", *UTM_NAMES,
     "contact_id", "closed_at", "won_at", "wins", "is_deleted", "needs_check",
+)  # fmt: skip
+_TRANSITION_FIELDS = (
+    "lead_id", "at", "rank", "seen_at", "delivery", "index", "timed", "status_id", "pipeline_id",
 )  # fmt: skip
 _TRANSITION_KEY = ("lead_id", "at", "timed", "rank", "status_id", "pipeline_id")
 
@@ -25,13 +28,6 @@ _SELECT = f"SELECT {', '.join(_STATE_FIELDS)}, merge FROM deals WHERE lead_id = 
 _SELECT_STAGES = """
 SELECT lead_id, at, rank, seen_at, delivery_id, index, timed, status_id, pipeline_id
 FROM deal_transitions WHERE lead_id = ANY(%s::bigint[])
-"""
-_SAVE_STAGE = """
-INSERT INTO deal_transitions (lead_id, at, rank, seen_at, delivery_id, index, timed, status_id, pipeline_id)
-SELECT * FROM unnest(%s::bigint[], %s::timestamptz[], %s::smallint[], %s::timestamptz[], %s::bigint[], %s::int[],
-                     %s::boolean[], %s::bigint[], %s::bigint[])
-ON CONFLICT (lead_id, at, timed, rank, status_id, pipeline_id)
-DO UPDATE SET seen_at = excluded.seen_at, delivery_id = excluded.delivery_id, index = excluded.index
 """
 
 Stages = dict[int, list[Observation]]
@@ -72,9 +68,8 @@ class LockedDeals:
             deal = merge.deal_state(lead_id, state, self.stages.get(lead_id, ()))
             self._states[lead_id] = deal
             rows.append((*(getattr(deal, name) for name in _STATE_FIELDS), state))
-        if rows:
-            rows.sort(key=lambda row: row[0])
-            bulk.upsert(Deal, (*_STATE_FIELDS, "merge"), rows, key=("lead_id",))
+        rows.sort(key=lambda row: row[0])
+        bulk.upsert(Deal, (*_STATE_FIELDS, "merge"), rows, key=("lead_id",))
         return [self._states[lead_id] for lead_id in self.lead_ids]
 
     def _save_stages(self) -> set[int]:
@@ -95,9 +90,7 @@ class LockedDeals:
                     for key, observation in joined.items()
                     if known.get(key) != observation
                 ]
-        if rows:
-            with connection.cursor() as cursor:
-                cursor.execute(_SAVE_STAGE, [list(column) for column in zip(*rows, strict=True)])
+        bulk.upsert(DealTransition, _TRANSITION_FIELDS, rows, key=_TRANSITION_KEY)
         return moved
 
 

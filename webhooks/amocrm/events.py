@@ -301,4 +301,6 @@ def _text(value: Any) -> str | None:
 
 
 def _clean(value: str) -> str:
-    return _UNSTORABLE.sub("\ufffd", value) if _UNSTORABLE.search(value) else value
+    if value.isascii() and "\x00" not in value:  # nearly all, and a fraction of the search's cost
+        return value
+    return _UNSTORABLE.sub("\ufffd", value)
