@@ -178,12 +178,12 @@ def _event(entity: str, action: str, item: dict[str, Any], names_by_id: Mapping[
     problems: list[str] = []
 
     def number(name: str) -> int | None:
-        value = _text(item.get(name))
-        if value is None or value == "":
+        value = item.get(name)
+        if not value:
             return None
-        if value.isascii() and value.isdigit() and len(value) <= 18:
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 18:
             return int(value)
-        problems.append(f"{name} is not a number: {value[:40]}")
+        problems.append(f"{name} is not a number: {(_text(value) or '…')[:40]}")
         return None
 
     def moment(name: str) -> int | None:
