@@ -226,16 +226,19 @@ def _custom_fields(item: Mapping[str, Any]) -> tuple[CustomField, ...]:
     """Read both shapes: the hook's `custom_fields[id,name,code]` and v4's `custom_fields_values[field_id,…]`."""
     node = item.get("custom_fields") or item.get("custom_fields_values")
     entries = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return tuple(
-        CustomField(
-            _text(entry.get("id")) or _text(entry.get("field_id")),
-            _text(entry.get("name")) or _text(entry.get("field_name")),
-            _text(entry.get("code")) or _text(entry.get("field_code")),
-            _values(entry.get("values")),
-        )
-        for entry in entries
-        if isinstance(entry, dict)
-    )
+    fields = []
+    for entry in entries:
+        if isinstance(entry, dict):
+            get = entry.get
+            fields.append(
+                CustomField(
+                    _text(get("id")) or _text(get("field_id")),
+                    _text(get("name")) or _text(get("field_name")),
+                    _text(get("code")) or _text(get("field_code")),
+                    _values(get("values")),
+                )
+            )
+    return tuple(fields)
 
 
 def _values(node: Any) -> tuple[str, ...]:
@@ -244,8 +247,12 @@ def _values(node: Any) -> tuple[str, ...]:
         node = [node["value"]] if "value" in node else node.values()
     elif not isinstance(node, list):
         return ()
-    values = (_text(entry.get("value")) if isinstance(entry, dict) else _text(entry) for entry in node)
-    return tuple(value for value in values if value is not None)
+    values = []
+    for entry in node:
+        value = _text(entry.get("value") if isinstance(entry, dict) else entry)
+        if value is not None:
+            values.append(value)
+    return tuple(values)
 
 
 def _utm(fields: tuple[CustomField, ...], names_by_id: Mapping[str, str]) -> dict[str, str]:
@@ -293,8 +300,10 @@ def _flag(value: Any) -> bool | None:
 
 def _text(value: Any) -> str | None:
     """Return a leaf as storable text; None for what is no text: absent, null, a branch."""
+    if value is None:
+        return None
     if isinstance(value, str):
-        return _clean(value)
+        return value if value.isascii() and "\x00" not in value else _clean(value)
     if isinstance(value, bool):
         return "1" if value else "0"
     return None

@@ -72,38 +72,55 @@ def decode_form(body: bytes) -> Tree:
     keys the last wins, as in PHP; but a branch is never replaced by a text (`leads=x` after `leads[…]`).
     """
     tree: Tree = {}
+    branches: dict[str, Tree] = {"": tree}  # by the text of the key before its last name
     appended: dict[int, int] = {}  # id of a branch → where to look for the next free index of `a[]`
     for pair in body.decode("utf-8", "replace").split("&"):
         raw_key, _, value = pair.partition("=")
-        path = _path(raw_key) if len(raw_key) <= 300 else _path.__wrapped__(raw_key)
-        if not path:
+        key = _key(raw_key) if len(raw_key) <= 300 else _key.__wrapped__(raw_key)
+        if key is None:
             continue
-        node = tree
-        for name in path[:-1]:
-            if name == "":
-                name = _free_index(node, appended)
-            child = node.get(name)
-            if type(child) is not dict:
-                child = node[name] = {}
-            node = child
-        name = path[-1] or _free_index(node, appended)
+        branch, path, name = key
+        node = branches.get(branch)
+        if node is None:
+            node = _branch(tree, path, appended)
+            if "" not in path:  # else each time another one
+                branches[branch] = node
+        if name == "":
+            name = _free_index(node, appended)
         if type(node.get(name)) is not dict:
             node[name] = unquote_plus(value) if "%" in value or "+" in value else value
     return tree
 
 
+def _branch(tree: Tree, path: tuple[str, ...], appended: dict[int, int]) -> Tree:
+    """Return the dict at `path`, made where it is missing."""
+    node = tree
+    for name in path:
+        if name == "":
+            name = _free_index(node, appended)
+        child = node.get(name)
+        if type(child) is not dict:
+            child = node[name] = {}
+        node = child
+    return node
+
+
 @lru_cache(maxsize=4096)
-def _path(raw_key: str) -> tuple[str, ...]:
-    """Return the names in a raw key: `a%5Bb%5D` → ("a", "b"). An empty inner name is PHP's append. () for no key."""
+def _key(raw_key: str) -> tuple[str, tuple[str, ...], str] | None:
+    """Return the text before the last name of a raw key, the names in it, and the last name; None for no key.
+
+    `a%5Bb%5D%5Bc%5D` → ("a[b]", ("a", "b"), "c"). An empty inner name is PHP's append.
+    """
     key = unquote_plus(raw_key) if "%" in raw_key or "+" in raw_key else raw_key
     match = _BRACKETED.fullmatch(key)
     if match is None:
-        return (key,) if key.strip() else ()
+        return ("", (), key) if key.strip() else None
     head, rest = match.groups()
     names = rest[1:-1].split("][")
     if len(names) > MAX_DEPTH:
         names[MAX_DEPTH:] = ["][".join(names[MAX_DEPTH:])]
-    return (head, *names)
+    path = (head, *names[:-1])
+    return "[".join(path), path, names[-1]
 
 
 def _free_index(node: Tree, appended: dict[int, int]) -> str:
