@@ -5,6 +5,8 @@ from __future__ import annotations
 import unicodedata
 
 REFERRAL_PREFIX = "ref_"
+# Ours have 11 characters; normalising can make 18 of one.
+MAX_CODE_LENGTH = 200
 
 
 def normalise(value: str) -> str:
@@ -16,5 +18,5 @@ def normalise(value: str) -> str:
 
 def referral_code(utm_source: str) -> str | None:
     """Return the referrer's code in a utm_source, in lower case; None when it is no referral link's."""
-    code = normalise(utm_source)
+    code = normalise(utm_source)[:MAX_CODE_LENGTH]
     return code if code.startswith(REFERRAL_PREFIX) else None

@@ -56,6 +56,12 @@ def test_an_unknown_code_is_recorded_accrued_and_held_until_claimed():
     assert Conversion.objects.get(lead_id=2).hold_reason == ""
 
 
+def test_a_code_that_grows_when_it_is_normalised_is_cut():
+    tell(won(utm_source="ref_" + "\ufdfa" * 400))  # one character that NFKC makes eighteen of
+    assert len(Referrer.objects.get().code) == 200
+    assert len(entries()) == 1
+
+
 def test_a_deal_without_a_referral_source_is_no_conversion():
     tell(won(utm_source="facebook"))
     assert not Conversion.objects.exists()
