@@ -56,8 +56,11 @@ class Observation(NamedTuple):
 
 
 class Win(NamedTuple):
-    """A win that stands: where it was won, when (closed_at if the API told it), whether the deal moved on since, and
-    the how-manieth win there it is: one that was deleted and restored is the same."""
+    """A win that stands.
+
+    Where it was won; when (closed_at, if the API told it); whether the deal moved on since; and the number of wins
+    there so far, this one included. A deal that was deleted and restored is still in the same win.
+    """
 
     pipeline_id: int
     at: datetime

@@ -210,7 +210,7 @@ class Deal(models.Model):
         _("standing wins"),
         db_default={},
         blank=True,
-        help_text=_("Pipeline → moment of the win that stands (unix microseconds), and the how-manieth it is."),
+        help_text=_("Pipeline → moment of the win that stands (unix microseconds), and its number in the row of wins."),
     )
     is_deleted = models.BooleanField(_("deleted"), db_default=False)
     needs_check = models.BooleanField(

@@ -40,7 +40,7 @@ class Migration(migrations.Migration):
                     models.JSONField(
                         blank=True,
                         db_default={},
-                        help_text="Pipeline → moment of the win that stands (unix microseconds), and the how-manieth it is.",
+                        help_text="Pipeline → moment of the win that stands (unix microseconds), and its number in the row of wins.",
                         verbose_name="standing wins",
                     ),
                 ),
