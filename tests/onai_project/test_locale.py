@@ -103,8 +103,9 @@ def test_the_search_for_unfolds_strings_finds_them():
 
 
 def test_unfold_says_nothing_in_english():
-    left = [text for text in unfold_strings() if re.search("[A-Za-z]{3}", text) and gettext(text) == text]
-    assert left == []
+    words = [text for text in unfold_strings() if re.search("[A-Za-z]{3}", text)]
+    # Python before 3.11.3 finds what has a plural by ngettext alone.
+    assert [text for text in words if gettext(text) == text and ngettext(text, text, 1) == text] == []
     assert "Найдено" in ngettext(
         "\n                Found %(counter)s result in %(time)s seconds\n            ",
         "\n                Found %(counter)s results in %(time)s seconds\n            ",
