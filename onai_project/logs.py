@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from typing import Any
@@ -51,13 +52,15 @@ def logging_config(level: str, *, as_json: bool) -> dict[str, Any]:
     Our own lines are written straight to standard error: by way of the standard library each costs five times as
     much, and there is one for every delivery.
     """
+    # Made once: json.dumps would make a new one for every line.
+    encode = json.JSONEncoder(ensure_ascii=False, default=repr).encode
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     ending: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(lambda line, **_: encode(line))]
         if as_json
         else [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
     )

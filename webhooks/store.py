@@ -101,14 +101,14 @@ def _exchange(pgconn: Any, send: Callable[[Any], None], deadline: float) -> Any:
     """Send one command and return its result. Raises _Hanging at the deadline, psycopg.Error for anything else."""
     send(pgconn)
     poll = select.poll()
-    while True:
+    busy = True
+    while busy:
         unsent = pgconn.flush()
-        if not unsent and not pgconn.is_busy():
-            break
         poll.register(pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise _Hanging(f"PostgreSQL gave no answer within {ANSWER_SECONDS:g} s")
         pgconn.consume_input()
+        busy = bool(unsent) or pgconn.is_busy()
     result = pgconn.get_result()
     while pgconn.get_result() is not None:
         pass

@@ -6,9 +6,13 @@ from django.urls import path
 
 from webhooks import registry, views
 
+_ENDPOINTS = [(endpoint, slash) for slash in ("", "/") for endpoint in registry.endpoints()]
+DOORS = {f"{endpoint.path}{slash}": endpoint for endpoint, slash in _ENDPOINTS}
+
 urlpatterns = [
-    path(f"{endpoint.path.removeprefix('/webhook/')}{suffix}", view, {"endpoint": endpoint})
-    for view, suffixes in ((views.receive_delivery, ("", "/")), (views.test_endpoint, ("/test", "/test/")))
-    for suffix in suffixes
-    for endpoint in registry.endpoints()
+    *[path(door.removeprefix("/webhook/"), views.receive_delivery, {"endpoint": DOORS[door]}) for door in DOORS],
+    *[
+        path(f"{endpoint.path.removeprefix('/webhook/')}/test{slash}", views.test_endpoint, {"endpoint": endpoint})
+        for endpoint, slash in _ENDPOINTS
+    ],
 ]

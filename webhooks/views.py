@@ -142,11 +142,17 @@ def _headers(request: HttpRequest) -> str:
     """Return the request's headers as a JSON object, without cookies and credentials."""
     return json.dumps(
         {
-            name[5:].replace("_", "-").title(): value
+            _header_name(name): value
             for name, value in request.META.items()
             if name.startswith("HTTP_") and name not in UNSTORED_HEADERS and name not in ENVIRONMENT
         }
     )
+
+
+@lru_cache(maxsize=256)
+def _header_name(name: str) -> str:
+    """Return a header's name from WSGI's: HTTP_USER_AGENT is User-Agent."""
+    return name.removeprefix("HTTP_").replace("_", "-").title()
 
 
 def _remote_addr(request: HttpRequest) -> str | None:

@@ -125,6 +125,6 @@ def test_an_unknown_webhook_address_is_404_in_json(client: Client, settings: Any
 
 def test_a_wrong_host_is_400_in_json(client: Client, settings: Any):
     settings.ALLOWED_HOSTS = ["right.example"]
-    response = client.post("/webhook/amocrm/traffic", HTTP_HOST="wrong.example")
+    response = client.get("/webhook/amocrm/traffic/test", HTTP_HOST="wrong.example")
     assert (response.status_code, response.json()["success"]) == (400, False)
     assert "ALLOWED_HOSTS" in response.json()["error"]

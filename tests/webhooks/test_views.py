@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
+from django.test.client import ClientHandler
 from structlog.testing import capture_logs
 
 from tests import bodies
@@ -206,3 +207,30 @@ def test_the_senders_address_is_the_proxys_word_only_behind_our_proxy(
 def test_an_endpoint_cannot_be_registered_twice():
     with pytest.raises(ValueError, match="registered twice"):
         registry.register(registry.endpoints()[1])
+
+
+@every_door
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_short_way_and_the_url_conf_are_one_door(client: Client, settings: Any, path: str, slash: str):
+    def answer() -> tuple[int, dict[str, Any]]:
+        response = post(client, path + slash, bodies.payload("won-status-account-last-plain-keys.txt"))
+        return response.status_code, {**response.json(), "timestamp": "", "delivery": 0}
+
+    answers = [answer()]
+    settings.MIDDLEWARE = [line for line in settings.MIDDLEWARE if line != "webhooks.middleware.door"]
+    client.handler = ClientHandler(enforce_csrf_checks=True)
+    answers.append(answer())
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 200
+    assert WebhookDelivery.objects.filter(source=DOORS[path]).count() == 2
+
+
+def test_the_door_comes_before_what_pages_need(settings: Any):
+    lines = list(settings.MIDDLEWARE)
+    assert lines.index("webhooks.middleware.door") < lines.index("django.contrib.sessions.middleware.SessionMiddleware")
+
+
+def test_a_delivery_is_taken_under_any_host_name(client: Client, settings: Any):
+    settings.ALLOWED_HOSTS = ["right.example"]
+    response = post(client, "/webhook/amocrm/traffic", b"a=1", HTTP_HOST="wrong.example")
+    assert (response.status_code, WebhookDelivery.objects.count()) == (200, 1)
