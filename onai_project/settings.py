@@ -109,9 +109,9 @@ INSTALLED_APPS = [
     "referrals",
 ]
 MIDDLEWARE = [
+    "webhooks.middleware.door",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "webhooks.middleware.door",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

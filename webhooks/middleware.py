@@ -11,7 +11,7 @@ from webhooks.views import receive_delivery
 
 
 def door(get_response: Callable[[HttpRequest], HttpResponseBase]) -> Callable[[HttpRequest], HttpResponseBase]:
-    """Answer the endpoints' addresses here, before the rest of MIDDLEWARE; without this line their views do, slower."""
+    """Answer the endpoints' addresses here, before the rest of MIDDLEWARE; without it their views do, slower."""
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
         endpoint = DOORS.get(request.path_info)

@@ -1,17 +1,20 @@
 """The one INSERT that a 200 stands for (law 1), with a deadline, and the count of what was refused.
 
-It talks to libpq (psycopg.pq) rather than through a cursor for two reasons: a prepared statement on the thread's own
-connection, and a deadline that holds when PostgreSQL accepts a query and never answers, where a cursor waits for ever.
+It talks to libpq (psycopg.pq) rather than through a cursor: one call, a prepared statement on the thread's own
+connection. libpq waits for ever when PostgreSQL takes a query and never answers, so a watch cuts off whoever waits too
+long.
 """
 
 from __future__ import annotations
 
-import select
+import os
+import socket
+import threading
 import time
 import weakref
-from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from django.db import DatabaseError, connection, transaction
@@ -22,6 +25,7 @@ from webhooks.models import Source, WebhookRefusal
 
 # AmoCRM waits 2 s and then counts a failure. A connection that must be opened first has 2 s of its own (settings).
 ANSWER_SECONDS = 1.0
+WATCH_SECONDS = 0.1
 
 _STATEMENT = b"store_webhook_delivery"
 _INSERT = b"""
@@ -87,35 +91,55 @@ def _insert(values: list[bytes | None]) -> int:
     session = connection.connection
     if not session.autocommit:
         session.execute("SELECT 1")  # a caller's transaction: psycopg begins it with the first statement of its own
-    deadline = time.monotonic() + ANSWER_SECONDS
-    if session not in _prepared:
-        _exchange(session.pgconn, lambda pgconn: pgconn.send_prepare(_STATEMENT, _INSERT), deadline)
-        _prepared.add(session)
-    result = _exchange(
-        session.pgconn, lambda pgconn: pgconn.send_query_prepared(_STATEMENT, values, _FORMATS), deadline
-    )
+    pgconn = session.pgconn
+    with _Deadline(pgconn):
+        if session not in _prepared:
+            _check(pgconn.prepare(_STATEMENT, _INSERT))
+            _prepared.add(session)
+        result = _check(pgconn.exec_prepared(_STATEMENT, values, _FORMATS))
     return int(result.get_value(0, 0) or 0)
 
 
-def _exchange(pgconn: Any, send: Callable[[Any], None], deadline: float) -> Any:
-    """Send one command and return its result. Raises _Hanging at the deadline, psycopg.Error for anything else."""
-    send(pgconn)
-    poll = select.poll()
-    busy = True
-    while busy:
-        unsent = pgconn.flush()
-        poll.register(pgconn.socket, select.POLLIN | (select.POLLOUT if unsent else 0))
-        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise _Hanging(f"PostgreSQL gave no answer within {ANSWER_SECONDS:g} s")
-        pgconn.consume_input()
-        busy = bool(unsent) or pgconn.is_busy()
-    result = pgconn.get_result()
-    while pgconn.get_result() is not None:
-        pass
-    if result is None or result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
-        message = (result.error_message if result is not None else pgconn.error_message).decode("utf-8", "replace")
-        raise psycopg.OperationalError(message.strip())
+def _check(result: Any) -> Any:
+    """Return the result. Raises psycopg.OperationalError with PostgreSQL's words where it is an error."""
+    if result.status not in (pq.ExecStatus.TUPLES_OK, pq.ExecStatus.COMMAND_OK):
+        raise psycopg.OperationalError(result.error_message.decode("utf-8", "replace").strip())
     return result
+
+
+class _Deadline:
+    """Within it libpq's calls on this connection end after ANSWER_SECONDS. Raises _Hanging where they were ended."""
+
+    _waiting: ClassVar[dict[Any, float]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+    _watch: ClassVar[threading.Thread] = threading.Thread()
+
+    def __init__(self, pgconn: Any) -> None:
+        self.pgconn = pgconn
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._waiting[self.pgconn] = time.monotonic() + ANSWER_SECONDS
+            if not self._watch.is_alive():  # the first delivery of this process
+                _Deadline._watch = threading.Thread(target=self._cut_off_forever, daemon=True, name="store-watch")
+                self._watch.start()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        with self._lock:
+            deadline = self._waiting.pop(self.pgconn)
+        if error is not None and deadline <= time.monotonic():
+            raise _Hanging(f"PostgreSQL gave no answer within {ANSWER_SECONDS:g} s") from error
+
+    @classmethod
+    def _cut_off_forever(cls) -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
+            # With the lock held no connection can leave, be closed and give its number to another.
+            with cls._lock:
+                for pgconn, deadline in cls._waiting.items():
+                    if deadline <= time.monotonic():
+                        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(pgconn.socket)) as wire:
+                            wire.shutdown(socket.SHUT_RDWR)
 
 
 def count_refusal(source: Source, reason: WebhookRefusal.Reason) -> None:

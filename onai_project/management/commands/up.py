@@ -42,7 +42,8 @@ def web_command(port: int) -> list[str]:
     """Return the web server's command line; the Procfile's `web` is the same for production."""
     return [
         sys.executable, "-m", "granian", "--interface", "wsgi", "--host", HOST, "--port", str(port),
-        "--workers", str(WEB_PROCESSES), "--runtime-mode", "st", "--blocking-threads", str(WEB_THREADS),
+        "--workers", str(WEB_PROCESSES), "--runtime-mode", "st", "--http", "1", "--no-ws",
+        "--blocking-threads", str(WEB_THREADS),
         # An idle thread that ends takes its database connection with it.
         "--blocking-threads-idle-timeout", "600",
         "--respawn-failed-workers", "--workers-kill-timeout", "3", "--log-level", "error",
