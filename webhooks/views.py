@@ -178,10 +178,9 @@ def _refuse(endpoint: Endpoint, status: int, error: str, *, logged: bool = False
 
 
 def _answer(endpoint: Endpoint, status: int, **values: Any) -> HttpResponse:
+    text = json.dumps({**values, "endpoint": endpoint.path, "timestamp": _now()}).encode()
     response = HttpResponse(
-        json.dumps({**values, "endpoint": endpoint.path, "timestamp": _now()}),
-        status=status,
-        content_type="application/json",
+        text, status=status, content_type="application/json", headers={"Content-Length": str(len(text))}
     )
     response._csp_exempt = True  # type: ignore[attr-defined]  # JSON shows nothing; the header costs a fifth of the time
     return response

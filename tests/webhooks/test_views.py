@@ -214,6 +214,7 @@ def test_an_endpoint_cannot_be_registered_twice():
 def test_the_short_way_and_the_url_conf_are_one_door(client: Client, settings: Any, path: str, slash: str):
     def answer() -> tuple[int, dict[str, Any]]:
         response = post(client, path + slash, bodies.payload("won-status-account-last-plain-keys.txt"))
+        assert int(response.headers["Content-Length"]) == len(response.content)
         return response.status_code, {**response.json(), "timestamp": "", "delivery": 0}
 
     answers = [answer()]
