@@ -1,5 +1,5 @@
-# make run: set up and start everything.   make test: set up and check everything.   make lint, make test-long.
-.PHONY: run test test-long lint setup setup-dev chromium
+# make run: set up and start everything.   make test: set up and check everything.   make lint, make test-long, make bench.
+.PHONY: run test test-long bench lint setup setup-dev chromium
 
 PYTHON = .venv/bin/python
 
@@ -11,6 +11,10 @@ test: lint chromium
 
 test-long: setup-dev chromium
 	$(PYTHON) -m pytest -m long --timeout=3600
+
+# Another list of figures: make bench FIGURES='acks replay'. Against the rival: RIVAL_URL=http://127.0.0.1:8112
+bench: setup-dev
+	$(PYTHON) -m bench $(FIGURES)
 
 lint: setup-dev
 	$(PYTHON) -m ruff check .
