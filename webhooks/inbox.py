@@ -6,6 +6,7 @@ when the next one is due, so a body that kills the process is counted, too (law 
 
 from __future__ import annotations
 
+import gc
 import random
 import threading
 import time
@@ -56,6 +57,15 @@ WHERE delivery.id = new.id
 """
 _CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
 _CLAIM_AGAIN = _CLAIM.format(which="attempts > 0", last=len(RETRY_SECONDS))
+
+
+def collect_less() -> None:
+    """Set Python's collector for a process of batches, each of some 100 000 short-lived objects.
+
+    At the default threshold of 700 objects it costs a fifth of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
 
 
 def run(stop: threading.Event) -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from threading import Barrier
+from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 
 from webhooks import inbox
 from webhooks.deals import lock_deals
 from webhooks.models import Deal, WebhookDelivery, WebhookLog
 from webhooks.signals import Failures, tell
+
+# How many batches are replayed at once. A third would wait for Python, not for PostgreSQL.
+HANDS = 2
 
 
 def select_deliveries(
@@ -40,28 +47,53 @@ def select_deliveries(
     return deliveries
 
 
-def replay(deliveries: QuerySet[WebhookDelivery]) -> Iterator[int]:
-    """Process these deliveries again by the same code as live ones, oldest first; yield how many each batch had.
+def replay(deliveries: QuerySet[WebhookDelivery], *, after: int = 0) -> Iterator[tuple[int, int]]:
+    """Process these deliveries again by the same code as live ones, oldest first; yield (how many, last id) by batch.
 
-    Nobody is told by message. It may be stopped at any time and run again: what is done twice changes nothing.
+    Two batches are in hand: while PostgreSQL writes one, the other is decoded. Whatever order they end in, they are
+    yielded in their own, so `after` a yielded id it can go on. It may be stopped at any time and run again: what is
+    done twice changes nothing. Nobody is told by message.
     """
-    last = 0
-    while batch := list(
-        deliveries.filter(body__isnull=False, pk__gt=last).order_by("pk").values_list("pk", flat=True)[: inbox.BATCH]
-    ):
-        inbox.process(batch, live=False)
-        last = batch[-1]
-        yield len(batch)
+    with ThreadPoolExecutor(HANDS) as pool:
+        in_hand: deque[tuple[list[int], Future[None]]] = deque()
+        try:
+            for batch in _batches(deliveries.filter(body__isnull=False), after):
+                in_hand.append((batch, pool.submit(inbox.process, batch, live=False)))
+                if len(in_hand) > HANDS:
+                    yield _ended(*in_hand.popleft())
+            while in_hand:
+                yield _ended(*in_hand.popleft())
+        finally:
+            together = Barrier(HANDS)
+            for _ in range(HANDS):
+                pool.submit(_close_connection, together)
 
 
-def resync(app: str) -> Iterator[tuple[int, Failures]]:
+def _ended(batch: list[int], work: Future[None]) -> tuple[int, int]:
+    work.result()
+    return len(batch), batch[-1]
+
+
+def _batches(rows: QuerySet[Any], after: int) -> Iterator[list[int]]:
+    """Yield the rows' keys in their order, a batch at a time."""
+    while batch := list(rows.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[: inbox.BATCH]):
+        yield batch
+        after = batch[-1]
+
+
+def _close_connection(together: Barrier) -> None:
+    """Close this thread's connection; nobody leaves before all are here, so each of them does it."""
+    together.wait()
+    connection.close()
+
+
+def resync(app: str, *, after: int = 0) -> Iterator[tuple[int, int, Failures]]:
     """Tell one app's receivers the state of every deal, in the order of lead_id, a transaction a batch.
 
-    Yields how many deals each batch had, and what failed in it. Needs no stored bodies; nobody is told by message.
+    Yields how many deals each batch had, the last one's id, and what failed in it. Needs no stored bodies; nobody is
+    told by message.
     """
-    last = 0
-    while lead_ids := list(Deal.objects.filter(pk__gt=last).order_by("pk").values_list("pk", flat=True)[: inbox.BATCH]):
+    for lead_ids in _batches(Deal.objects.all(), after):
         with transaction.atomic():
             failures, _ = tell(lock_deals(lead_ids), live=False, only=app)
-        last = lead_ids[-1]
-        yield len(lead_ids), failures
+        yield len(lead_ids), lead_ids[-1], failures

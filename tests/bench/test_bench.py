@@ -23,7 +23,14 @@ def test_every_benchmark_runs_and_tells_its_figures():
         timeout=110,
     )
     assert run.returncode == 0, run.stderr
-    for figure in ("sale visible: p50", "slowest", "left after 2 s", "all rows new", "after    200: web", "claim of 100"):
+    for figure in (
+        "sale visible: p50",
+        "slowest",
+        "left after 2 s",
+        "all rows new",
+        "after    200: web",
+        "claim of 100",
+    ):
         assert figure in run.stdout
 
 

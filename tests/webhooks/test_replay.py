@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import OperationalError, connection
 
 from referrals.models import Earning
 from tests import bodies
 from traffic.models import Sale, SalesNotification
 from webhooks import inbox
 from webhooks.models import Source, WebhookDelivery, WebhookLog
+from webhooks.replay import replay, resync, select_deliveries
 from webhooks.retention import drop_bodies
 
-pytestmark = pytest.mark.django_db
+# Replay has connections of its own, which see only what is committed.
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded")]
 NOW = int(time.time())
 TABLES = (
     "webhook_deliveries", "webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sales_notifications",
@@ -109,6 +111,41 @@ def test_replay_by_id(history: list[int]):
 def test_a_wrong_date_is_a_sentence(wrong: str):
     with pytest.raises(CommandError, match="2025-12-20"):
         command("replay_webhooks", "--since", wrong)
+
+
+def test_replay_goes_on_after_what_is_done(history: list[int]):
+    assert command("replay_webhooks", "--all", "--after", str(history[6]), "--dry-run") == "5 deliveries\n"
+    Sale.objects.all().delete()
+    command("replay_webhooks", "--all", "--after", str(history[6]))
+    assert sorted(Sale.objects.values_list("lead_id", flat=True)) == [8, 9]
+
+
+def test_replay_yields_in_order_and_resync_too(history: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inbox, "BATCH", 5)
+    assert list(replay(select_deliveries())) == [(5, history[4]), (5, history[9]), (2, history[11])]
+    assert list(replay(select_deliveries(), after=history[4])) == [(5, history[9]), (2, history[11])]
+    assert list(resync("traffic")) == [(5, 5, {}), (4, 9, {})]
+    assert list(resync("traffic", after=5)) == [(4, 9, {})]
+
+
+@pytest.mark.parametrize("name", ["replay_webhooks", "resync"])
+def test_ctrl_c_says_where_to_go_on(history: list[int], monkeypatch: pytest.MonkeyPatch, name: str):
+    def interrupted(*args: Any, **kwargs: Any) -> Any:
+        yield (5, 77, {})[: 3 if name == "resync" else 2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"webhooks.management.commands.{name}.{name.removesuffix('_webhooks')}", interrupted)
+    with pytest.raises(CommandError, match=r"interrupted after 5 of \d+; .* --after 77"):
+        command(name, *(["traffic"] if name == "resync" else ["--all"]))
+
+
+def test_a_batch_that_cannot_reach_the_database_ends_the_replay(history: list[int], monkeypatch: pytest.MonkeyPatch):
+    def away(*args: Any, **kwargs: Any) -> None:
+        raise OperationalError("the server is away")
+
+    monkeypatch.setattr(inbox, "process", away)
+    with pytest.raises(OperationalError, match="away"):
+        command("replay_webhooks", "--all")
 
 
 def test_replay_makes_lost_sales_anew_and_tells_nobody(history: list[int]):

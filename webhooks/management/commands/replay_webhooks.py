@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.dateparse import parse_date, parse_datetime
 from django.utils.timezone import get_current_timezone
 
+from webhooks import inbox
 from webhooks.models import Source, WebhookDelivery, WebhookLog
 from webhooks.progress import Progress
 from webhooks.replay import replay, select_deliveries
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--since", help="received then or later: 2025-12-20 or 2025-12-20T13:22 (business time)")
         parser.add_argument("--until", help="received before then")
         parser.add_argument("--all", action="store_true", help="every stored delivery")
+        parser.add_argument("--after", type=int, default=0, metavar="ID", help="go on after this delivery")
         parser.add_argument("--dry-run", action="store_true", help="say how many it would be, and stop")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -45,18 +47,19 @@ class Command(BaseCommand):
             raise CommandError(
                 "Say which deliveries: --id, --status, --source, --lead, --since, --until, or --all for every one."
             )
-        deliveries = select_deliveries(**filters)
+        deliveries = select_deliveries(**filters).filter(pk__gt=options["after"])
         total = deliveries.count()
         self.stdout.write(f"{total} deliveries")
         if unreadable := deliveries.filter(body__isnull=True).count():
             self.stdout.write(f"{unreadable} of them cannot be replayed: their bodies were dropped (WEBHOOK_BODY_DAYS)")
         if options["dry_run"] or not total:
             return
+        inbox.collect_less()
         started = time.monotonic()
         progress = Progress(total, self.stderr)
-        for count in replay(deliveries):
-            progress.add(count)
-        progress.end()
+        with progress.interruptible():
+            for count, last in replay(deliveries):
+                progress.add(count, last)
         chosen = deliveries.order_by().values("pk")
         bad = deliveries.filter(status__in=["failed", "dead", "invalid"]).count()
         events = WebhookLog.objects.filter(delivery__in=chosen).count()

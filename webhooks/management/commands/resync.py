@@ -21,18 +21,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the app: any that contributed an endpoint."""
         parser.add_argument("app", choices=sorted(endpoint.app for endpoint in registry.endpoints() if endpoint.app))
+        parser.add_argument("--after", type=int, default=0, metavar="LEAD_ID", help="go on after this deal")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Resync. Raises CommandError, at the end, when deals failed."""
-        total = Deal.objects.count()
+        total = Deal.objects.filter(pk__gt=options["after"]).count()
         self.stdout.write(f"{total} deals")
         started = time.monotonic()
         progress = Progress(total, self.stderr)
         failed: dict[int, str] = {}
-        for count, failures in resync(options["app"]):
-            progress.add(count)
-            failed |= failures
-        progress.end()
+        with progress.interruptible():
+            for count, last, failures in resync(options["app"], after=options["after"]):
+                progress.add(count, last)
+                failed |= failures
         self.stdout.write(f"told {options['app']} of {progress.done} deals in {time.monotonic() - started:.1f} s")
         if failed:
             first = "\n".join(f"  {lead_id}: {error}" for lead_id, error in sorted(failed.items())[:10])
