@@ -32,6 +32,7 @@ def main() -> None:
         for name in options.names or FIGURES:
             figure = FIGURES[name]
             print(f"{name}: {(figure.__doc__ or '').splitlines()[0]}", flush=True)
+            harness.empty()
             started = time.monotonic()
             figure(options.short)
             print(f"  ({time.monotonic() - started:.0f} s)", flush=True)

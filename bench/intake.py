@@ -97,7 +97,7 @@ def sustained(short: bool) -> None:
     first = 1
     for rate in rates:
         with harness.own_system() as system:
-            harness.execute("TRUNCATE webhook_deliveries, deals CASCADE")
+            harness.empty()
             web, worker = system.start_web(), system.start_worker()
             load(web.url + DOOR, _now, connections=8, count=20, first=first)
             seen = load(web.url + DOOR, _now, connections=8, seconds=seconds, rate=rate, first=first + 20)
