@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from webhooks import store
+from webhooks.models import WebhookDelivery
+from webhooks.together import Together
+
+
+def test_each_gets_its_own_result_and_groups_form_while_one_is_worked_on():
+    groups: list[list[int]] = []
+    at_once = threading.Semaphore(1)
+
+    def work(items: Sequence[int]) -> list[int]:
+        assert at_once.acquire(blocking=False), "two groups at once"
+        groups.append(list(items))
+        time.sleep(0.002)
+        at_once.release()
+        return [item * 10 for item in items]
+
+    together = Together(work, 4)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(together.do, range(200))) == [item * 10 for item in range(200)]
+    assert sorted(item for group in groups for item in group) == list(range(200))
+    assert max(map(len, groups)) == 4
+    assert together.do(7) == 70  # it is free again
+
+
+def test_a_failure_reaches_those_who_wait_too_and_no_later_one():
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(items: Sequence[int]) -> list[int]:
+        if 13 in items:
+            begun.set()
+            go_on.wait(5)
+            raise ValueError("thirteen")
+        return list(items)
+
+    together = Together(work, 8)
+    with ThreadPoolExecutor(4) as pool:
+        first = pool.submit(together.do, 13)
+        assert begun.wait(5)
+        others = [pool.submit(together.do, number) for number in (1, 2, 3)]
+        while len(together._waiting) < 3:
+            time.sleep(0.001)
+        go_on.set()
+        for failed in (first, *others):
+            with pytest.raises(ValueError, match="thirteen"):
+                failed.result(5)
+    assert together.do(1) == 1
+
+
+def deliver(headers: str) -> int | str:
+    try:
+        return store.store_delivery(
+            source="amocrm", body=b"a=1", content_type="", headers=headers, query="", remote_addr=None
+        )
+    except store.NotStored as error:
+        return str(error)
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_postgresql_refuses_of_one_is_stored_of_the_others(monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    together = threading.Barrier(6)
+    whole = store._insert
+
+    def insert(rows: Any) -> list[int]:
+        sizes.append(len(rows))
+        time.sleep(0.05)
+        return whole(rows)
+
+    def at_once(headers: str) -> int | str:
+        together.wait(5)
+        return deliver(headers)
+
+    monkeypatch.setattr(store, "_insert", insert)
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(at_once, ['{"A": "1"}', '{"A": "2"}', "no json", '{"A": "4"}', '{"A": "5"}', "{}"]))
+    assert max(sizes) > 1, "nothing was stored together"
+    ids = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    assert len(set(ids)) == 5
+    assert "invalid input syntax for type json" in str(outcomes[2])
+    stored = dict(WebhookDelivery.objects.values_list("pk", "headers"))
+    assert [stored[outcome].get("A") for outcome in outcomes if isinstance(outcome, int)] == ["1", "2", "4", "5", None]

@@ -1,0 +1,76 @@
+"""What arrives while the last group is being worked on makes up the next one: leader and followers among threads."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class _Ticket(Generic[Item, Result]):
+    """One thread's item on its way."""
+
+    __slots__ = ("error", "is_done", "item", "result", "turn")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.result: Result | None = None
+        self.error: Exception | None = None
+        self.is_done = False
+        self.turn = threading.Lock()  # released when the item is done, or when this thread is to lead
+        self.turn.acquire()
+
+
+class Together(Generic[Item, Result]):
+    """Calls `work` with the items of several threads at once: in one thread at a time, with `most` items at most.
+
+    A lone thread waits for nobody. `work` returns a result for each item, in their order. What it raises, all of the
+    group raise, and those who wait as well: nobody waits for one failure after another.
+    """
+
+    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], most: int) -> None:
+        self._work = work
+        self._most = most
+        self._lock = threading.Lock()
+        self._waiting: list[_Ticket[Item, Result]] = []
+        self._is_led = False
+
+    def do(self, item: Item) -> Result:
+        """Return the item's result, whoever led its group."""
+        ticket: _Ticket[Item, Result] = _Ticket(item)
+        with self._lock:
+            self._waiting.append(ticket)
+            follows = self._is_led
+            self._is_led = True
+        if follows:
+            ticket.turn.acquire()
+        if not ticket.is_done:
+            self._lead()
+        if ticket.error is not None:
+            raise type(ticket.error)(*ticket.error.args) from ticket.error
+        return ticket.result  # type: ignore[return-value]
+
+    def _lead(self) -> None:
+        """Work on those who wait, this thread first among them; then let the next thread lead."""
+        with self._lock:
+            group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+        try:
+            for ticket, result in zip(group, self._work([ticket.item for ticket in group]), strict=True):
+                ticket.result = result
+        except Exception as error:
+            with self._lock:
+                group += self._waiting
+                self._waiting = []
+            for ticket in group:
+                ticket.error = error
+        with self._lock:
+            following = self._waiting[:1]
+            self._is_led = bool(following)
+        for ticket in group:
+            ticket.is_done = True
+            ticket.turn.release()
+        for ticket in following:
+            ticket.turn.release()
