@@ -66,9 +66,16 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
     (
         _("Administration"),
         [
+            (_("System state"), "health_and_safety", "system-state", "notifications.view_alarm"),
             (_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             (_("Roles"), "shield_person", "admin:auth_group_changelist", "auth.view_group"),
             (_("Heartbeats"), "ecg_heart", "admin:webhooks_heartbeat_changelist", "webhooks.view_heartbeat"),
+            (
+                _("Messages of alarms"),
+                "notification_important",
+                "admin:notifications_alarmmessage_changelist",
+                "notifications.view_alarmmessage",
+            ),
             (_("Counters"), "tally_marks", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
         ],
     ),

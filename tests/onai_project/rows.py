@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
-from notifications.models import TelegramChat
+from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
@@ -97,6 +97,9 @@ def one_of_each() -> None:
     Counter.objects.create(name="deliveries", source="amocrm", outcome="processed", value=3)
     Heartbeat.objects.create(name="inbox", seen_at=now)
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
+    alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
+    AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
+    Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
     make_sale(33, state="reversed")

@@ -24,8 +24,9 @@ WEBHOOKS = [
     f"admin:webhooks_{model}_changelist"
     for model in ("webhookdelivery", "webhooklog", "deal", "dealtransition", "webhookrefusal", "counter", "heartbeat")
 ]
+STATE = ["system-state", "admin:notifications_alarmmessage_changelist"]
 USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]
-EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *WEBHOOKS, *USERS]
+EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *WEBHOOKS, *STATE, *USERS]
 ALLOWED = {
     roles.HEAD_OF_TRAFFIC: [*TRAFFIC, *RULES],
     roles.TARGETOLOGIST: TRAFFIC,
