@@ -76,7 +76,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
                 "admin:notifications_alarmmessage_changelist",
                 "notifications.view_alarmmessage",
             ),
-            (_("Counters"), "tally_marks", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
+            (_("Counters"), "numbers", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
         ],
     ),
 ]
