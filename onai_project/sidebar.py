@@ -69,6 +69,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             (_("Roles"), "shield_person", "admin:auth_group_changelist", "auth.view_group"),
             (_("Heartbeats"), "ecg_heart", "admin:webhooks_heartbeat_changelist", "webhooks.view_heartbeat"),
+            (_("AmoCRM API"), "sync_alt", "admin:webhooks_apistate_changelist", "webhooks.view_apistate"),
             (_("Counters"), "tally_marks", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
         ],
     ),
