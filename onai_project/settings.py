@@ -56,6 +56,8 @@ BEHIND_PROXY = env.bool("BEHIND_PROXY", default=False)
 AMOCRM_WEBHOOK_SECRETS: list[str] = env.list("AMOCRM_WEBHOOK_SECRETS", default=[])
 AMOCRM_ACCOUNT_ID: str = env.str("AMOCRM_ACCOUNT_ID", default="")
 AMOCRM_BASE_URL: str = env.str("AMOCRM_BASE_URL", default="https://onaiagencykz.amocrm.ru")
+# A long-lived token of a private integration. Empty: the API is not asked.
+AMOCRM_ACCESS_TOKEN: str = env.str("AMOCRM_ACCESS_TOKEN", default="")
 TRAFFIC_PIPELINE_IDS: list[int] = env.list("TRAFFIC_PIPELINE_IDS", cast=int, default=[10418746])
 AMOCRM_UTM_FIELD_IDS: dict[str, str] = env.dict(
     "AMOCRM_UTM_FIELD_IDS",

@@ -76,6 +76,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
                 "admin:notifications_alarmmessage_changelist",
                 "notifications.view_alarmmessage",
             ),
+            (_("AmoCRM API"), "sync_alt", "admin:webhooks_apistate_changelist", "webhooks.view_apistate"),
             (_("Counters"), "numbers", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
         ],
     ),

@@ -31,6 +31,7 @@ from onai_project.admin_base import (
     reason_text,
 )
 from webhooks import inbox
+from webhooks.amocrm import admin as amocrm_admin  # noqa: F401
 from webhooks.models import Counter, Deal, DealTransition, Heartbeat, WebhookDelivery, WebhookLog, WebhookRefusal
 
 # More of a body than this is shown to nobody's use; the largest real one that we know has 20 kB.

@@ -268,3 +268,34 @@ class DealTransition(models.Model):
 
     def __str__(self) -> str:
         return f"{self.lead_id} {self.status_id} {self.at:%Y-%m-%d %H:%M:%S}"
+
+
+class ApiState(models.Model):
+    """The one row that says whether the AmoCRM API may be asked now, for every process, and how the hook was found."""
+
+    class Trouble(models.TextChoices):
+        TOKEN = "token", _("The access token is refused")
+        UNPAID = "unpaid", _("The account is not paid for")
+        BLOCKED = "blocked", _("The account or our address is blocked")
+        TOO_MANY = "too_many", _("Too many requests")
+        AWAY = "away", _("AmoCRM does not answer as it should")
+
+    ONLY = 1
+
+    id = models.SmallIntegerField(primary_key=True, default=ONLY)
+    trouble = models.CharField(_("trouble"), max_length=8, choices=Trouble, blank=True, default="")
+    detail = models.TextField(_("detail"), blank=True, default="")
+    failures = models.PositiveIntegerField(_("failures in a row"), default=0)
+    failed_since = models.DateTimeField(_("failing since"), null=True, blank=True)
+    paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
+    hook_checked_at = models.DateTimeField(_("hook checked at"), null=True, blank=True)
+    hook_problem = models.TextField(_("what is wrong with the hook"), blank=True, default="")
+
+    class Meta:
+        db_table = "amocrm_api"
+        verbose_name = _("AmoCRM API")
+        verbose_name_plural = _("AmoCRM API")
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="api_state_only_one")]
+
+    def __str__(self) -> str:
+        return self.get_trouble_display() if self.trouble else str(_("AmoCRM API"))

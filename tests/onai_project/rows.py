@@ -14,7 +14,16 @@ from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
 from webhooks import reasons
-from webhooks.models import Counter, Deal, DealTransition, Heartbeat, WebhookDelivery, WebhookLog, WebhookRefusal
+from webhooks.models import (
+    ApiState,
+    Counter,
+    Deal,
+    DealTransition,
+    Heartbeat,
+    WebhookDelivery,
+    WebhookLog,
+    WebhookRefusal,
+)
 
 BODY = b"leads%5Bstatus%5D%5B0%5D%5Bid%5D=31&leads%5Bstatus%5D%5B0%5D%5Bname%5D=%D0%9A%D1%83%D1%80%D1%81"
 
@@ -96,6 +105,7 @@ def one_of_each() -> None:
     WebhookRefusal.objects.create(hour=now, source="amocrm_traffic", reason="secret", count=3)
     Counter.objects.create(name="deliveries", source="amocrm", outcome="processed", value=3)
     Heartbeat.objects.create(name="inbox", seen_at=now)
+    ApiState.objects.create(trouble="token", detail="401", failures=2, failed_since=now, paused_until=now)
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")

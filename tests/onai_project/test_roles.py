@@ -22,7 +22,16 @@ REFERRALS = [
 ]
 WEBHOOKS = [
     f"admin:webhooks_{model}_changelist"
-    for model in ("webhookdelivery", "webhooklog", "deal", "dealtransition", "webhookrefusal", "counter", "heartbeat")
+    for model in (
+        "webhookdelivery",
+        "webhooklog",
+        "deal",
+        "dealtransition",
+        "webhookrefusal",
+        "counter",
+        "heartbeat",
+        "apistate",
+    )
 ]
 STATE = ["system-state", "admin:notifications_alarmmessage_changelist"]
 USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]
