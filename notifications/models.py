@@ -78,3 +78,51 @@ class OutboxMessage(models.Model):
     def render(self) -> str:
         """Return the text to send, as Telegram HTML with everything from outside escaped."""
         raise TypeError(f"{type(self).__name__} does not define render()")
+
+
+class Alarm(models.Model):
+    """Something that was wrong with the system, from when to when. At most one of a name is without an end."""
+
+    name = models.CharField(_("check"), max_length=50)
+    text = models.TextField(_("what is wrong"))
+    started_at = models.DateTimeField(_("started at"), db_default=Now())
+    ended_at = models.DateTimeField(_("ended at"), null=True, blank=True)
+
+    class Meta:
+        db_table = "alarms"
+        verbose_name = _("alarm")
+        verbose_name_plural = _("alarms")
+        constraints = [
+            models.UniqueConstraint(fields=["name"], condition=Q(ended_at=None), name="alarm_standing"),
+        ]
+
+    def __str__(self) -> str:
+        from notifications.alarms import title
+
+        return title(self.name)
+
+
+class AlarmMessage(OutboxMessage):
+    """What an administrators' chat is told of an alarm: that it started, that it ended."""
+
+    class Kind(models.TextChoices):
+        STARTED = "started", _("Started")
+        ENDED = "ended", _("Ended")
+
+    alarm = models.ForeignKey(Alarm, on_delete=models.CASCADE, related_name="messages", verbose_name=_("alarm"))
+    kind = models.CharField(_("kind"), max_length=7, choices=Kind)
+
+    class Meta(OutboxMessage.Meta):
+        db_table = "alarm_messages"
+        verbose_name = _("message of an alarm")
+        verbose_name_plural = _("messages of alarms")
+        constraints = [models.UniqueConstraint(fields=["alarm", "chat", "kind"], name="alarm_message_once")]
+
+    def __str__(self) -> str:
+        return f"{self.alarm}: {self.get_kind_display()}"
+
+    def render(self) -> str:
+        """Return the alarm as it stands now."""
+        from notifications.texts import alarm_message
+
+        return alarm_message(self)

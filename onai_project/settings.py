@@ -75,6 +75,8 @@ AMOCRM_UTM_FIELD_IDS: dict[str, str] = env.dict(
 WEBHOOK_MAX_BYTES = 1024 * 1024
 # Bodies, headers and addresses of deliveries are dropped after this many days; 0 keeps them. Replay needs them.
 WEBHOOK_BODY_DAYS = env.int("WEBHOOK_BODY_DAYS", default=180)
+# No delivery for so many business hours is an alarm; 0: never.
+SILENCE_HOURS = env.int("SILENCE_HOURS", default=24)
 # Who may read /metrics from elsewhere than this machine: `Authorization: Bearer <token>`.
 METRICS_TOKEN: str = env.str("METRICS_TOKEN", default="")
 

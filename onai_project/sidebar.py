@@ -67,6 +67,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
     (
         _("Administration"),
         [
+            (_("System state"), "health_and_safety", "system-state", "notifications.view_alarm"),
             (_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             (_("Roles"), "shield_person", "admin:auth_group_changelist", "auth.view_group"),
             (_("Heartbeats"), "ecg_heart", "admin:webhooks_heartbeat_changelist", "webhooks.view_heartbeat"),
@@ -76,8 +77,14 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
                 "admin:webhooks_apiquestion_changelist",
                 "webhooks.view_apiquestion",
             ),
+            (
+                _("Messages of alarms"),
+                "notification_important",
+                "admin:notifications_alarmmessage_changelist",
+                "notifications.view_alarmmessage",
+            ),
             (_("AmoCRM API"), "sync_alt", "admin:webhooks_apistate_changelist", "webhooks.view_apistate"),
-            (_("Counters"), "tally_marks", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
+            (_("Counters"), "numbers", "admin:webhooks_counter_changelist", "webhooks.view_counter"),
         ],
     ),
 ]

@@ -182,6 +182,9 @@ class WebhookLog(models.Model):
             models.Index(  # what went wrong
                 "processing_status", "id", name="log_problem", condition=Q(processing_status__in=["error", "partial"])
             ),
+            models.Index(  # the rare decisions, found without reading the many
+                "routing_decision", "id", name="log_decision", condition=~Q(routing_decision="ignored")
+            ),
         ]
 
     def __str__(self) -> str:

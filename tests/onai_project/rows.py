@@ -9,7 +9,7 @@ from typing import Any
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
-from notifications.models import TelegramChat
+from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
@@ -109,8 +109,11 @@ def one_of_each() -> None:
     Heartbeat.objects.create(name="inbox", seen_at=now)
     ApiState.objects.create(trouble="token", detail="401", failures=2, failed_since=now, paused_until=now)
     ApiQuestion.objects.create(kind="deal", object_id=31, due_at=now, error=reasons.NOT_IN_AMOCRM)
-    Contact.objects.create(contact_id=7, name="Айгерим Тестова", phone="+7 700 000 00 01", email="a@example.kz")
+    Contact.objects.create(contact_id=7, name="Айгерим Тестова", phone="+7 700 000 00 01", email="x@d.b")
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
+    alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
+    AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
+    Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
     make_sale(33, state="reversed")

@@ -26,8 +26,9 @@ WEBHOOKS = [
     *(f"admin:webhooks_{model}_changelist" for model in ("webhookrefusal", "counter", "heartbeat", "apistate")),
     "admin:webhooks_apiquestion_changelist",
 ]
+STATE = ["system-state", "admin:notifications_alarmmessage_changelist"]
 USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]
-EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *CONTACTS, *WEBHOOKS, *USERS]
+EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *CONTACTS, *WEBHOOKS, *STATE, *USERS]
 ALLOWED = {
     roles.HEAD_OF_TRAFFIC: [*TRAFFIC, *RULES],
     roles.TARGETOLOGIST: TRAFFIC,

@@ -24,6 +24,7 @@ class ApiStateAdmin(ReadOnlyAdmin):
 @admin.register(ApiQuestion)
 class ApiQuestionAdmin(UncountedAdmin):
     list_display = ("object_id", "kind", "due", "attempts", "reason")
+    fields = (("object_id", "kind"), ("due", "attempts"), "reason")
     list_filter = ("kind", ("due_at", admin.EmptyFieldListFilter))
     search_fields = ("=object_id",)
     search_help_text = _("Deal or contact number")

@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webhooks", "0003_amocrm_api"),
+        ("webhooks", "0004_log_decision"),
     ]
 
     operations = [

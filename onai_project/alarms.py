@@ -1,0 +1,129 @@
+"""The checks of the intake and of the messages. Other apps add theirs in the same way, in an `alarms` module."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from notifications.alarms import register
+from notifications.models import OutboxMessage, TelegramChat
+from notifications.sender import outbox_models
+from onai_project.health import HEARTBEAT_SECONDS, OVERDUE_SECONDS, oldest_due_seconds
+from webhooks.models import Heartbeat, Source, WebhookDelivery, WebhookRefusal
+
+# People sell, and AmoCRM tells, within these hours of every day, Almaty time.
+OPENS, CLOSES = time(9), time(21)
+REFUSALS_SINCE = timedelta(hours=1)
+MESSAGES_SINCE = timedelta(days=1)
+WAITING_TOO_LONG = timedelta(minutes=10)
+
+
+@register("silence", gettext_lazy("Deliveries arrive"))
+def silence() -> str:
+    """Say so when nothing came for SILENCE_HOURS of business time. Before the first delivery all is well."""
+    if not settings.SILENCE_HOURS:
+        return ""
+    rows = WebhookDelivery.objects.exclude(source=Source.API).order_by("-pk")
+    last = rows.values_list("received_at", flat=True).first()
+    if last is None or business_time(last, datetime.now(UTC)) < timedelta(hours=settings.SILENCE_HOURS):
+        return ""
+    when = timezone.localtime(last, timezone.get_default_timezone()).strftime("%d.%m.%Y %H:%M")
+    return _(
+        "The last delivery from AmoCRM came on %(when)s. Is the hook still there and enabled (AmoCRM, Settings, "
+        "Integrations, Webhooks)?"
+    ) % {"when": when}
+
+
+@register("refused", gettext_lazy("Deliveries are accepted"))
+def refused() -> str:
+    """Say so when requests were refused in this hour or the last: a wrong secret in AmoCRM looks like this."""
+    since = (datetime.now(UTC) - REFUSALS_SINCE).replace(minute=0, second=0, microsecond=0)
+    recent = list(WebhookRefusal.objects.filter(hour__gte=since).values_list("count", flat=True))
+    if not recent:
+        return ""
+    return ngettext(
+        "%(count)d request was refused lately. Compare the URL of the hook in AmoCRM with AMOCRM_WEBHOOK_SECRETS.",
+        "%(count)d requests were refused lately. Compare the URL of the hook in AmoCRM with AMOCRM_WEBHOOK_SECRETS.",
+        sum(recent),
+    ) % {"count": sum(recent)}
+
+
+@register("queue", gettext_lazy("The queue moves"))
+def queue() -> str:
+    """Say so when a delivery has been due for over a minute."""
+    overdue = oldest_due_seconds()
+    if overdue < OVERDUE_SECONDS:
+        return ""
+    return _("A delivery has been waiting for %(minutes)d min. Is the worker running, has it too much to do?") % {
+        "minutes": overdue // 60
+    }
+
+
+@register("worker", gettext_lazy("The worker is alive"))
+def worker() -> str:
+    """Say so when no worker was seen lately. A worker that is gone can't tell it: another one, or a monitor, does."""
+    seen = Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
+    if seen is not None and datetime.now(UTC) - seen < timedelta(seconds=HEARTBEAT_SECONDS):
+        return ""
+    return _("No worker has been seen lately: deliveries are stored, and wait. Start it: manage.py worker")
+
+
+@register("dead", gettext_lazy("No dead deliveries"))
+def dead() -> str:
+    """Say so as long as there are deliveries that were tried too often."""
+    count = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.DEAD).count()
+    if not count:
+        return ""
+    return ngettext(
+        "%(count)d delivery was tried too often. Mend what its error says, then choose “Process again” in Deliveries.",
+        "%(count)d deliveries were tried too often. Mend what their errors say, then choose “Process again” in "
+        "Deliveries.",
+        count,
+    ) % {"count": count}
+
+
+@register("messages", gettext_lazy("Messages are sent"))
+def messages() -> str:
+    """Say so when messages of the last day failed, or wait for long: a refused token looks like this."""
+    now = datetime.now(UTC)
+    status = OutboxMessage.Status
+    failed = waiting = 0
+    for model in outbox_models():
+        recent = model._default_manager.filter(created_at__gte=now - MESSAGES_SINCE)
+        failed += recent.filter(notification_status=status.FAILED).count()
+        waiting += recent.filter(notification_status=status.PENDING, created_at__lt=now - WAITING_TOO_LONG).count()
+    if not failed and not waiting:
+        return ""
+    return _(
+        "Of the last day's messages, %(failed)d failed and %(waiting)d have been waiting for over ten minutes. Their "
+        "errors say why; if all wait, check TELEGRAM_BOT_TOKEN."
+    ) % {"failed": failed, "waiting": waiting}
+
+
+@register("chats", gettext_lazy("Chats can be written to"))
+def chats() -> str:
+    """Say so as long as Telegram refuses a chat."""
+    names = [str(chat) for chat in TelegramChat.objects.filter(active=False).exclude(disabled_reason="").order_by("pk")]
+    if not names:
+        return ""
+    return _("Telegram refuses: %(chats)s. Add the bot to the chat again, then switch it on in Telegram chats.") % {
+        "chats": ", ".join(names)
+    }
+
+
+def business_time(since: datetime, until: datetime) -> timedelta:
+    """Return how much of the time between two moments lies within business hours."""
+    zone = timezone.get_default_timezone()
+    day, last = since.astimezone(zone).date(), until.astimezone(zone).date()
+    if (last - day).days > 60:
+        return timedelta(days=30)
+    total = timedelta()
+    while day <= last:
+        opens, closes = (datetime.combine(day, at, zone) for at in (OPENS, CLOSES))
+        total += max(timedelta(), min(until, closes) - max(since, opens))
+        day += timedelta(days=1)
+    return total

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.utils import timezone
+
+from notifications import alarms
+from notifications.models import Alarm, AlarmMessage, TelegramChat
+from onai_project.alarms import business_time
+from tests.onai_project.rows import make_user
+from traffic.models import SalesNotification
+from webhooks.models import Heartbeat, WebhookDelivery, WebhookRefusal
+
+pytestmark = pytest.mark.django_db
+ALMATY = ZoneInfo("Asia/Almaty")
+
+
+@pytest.fixture
+def leak(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """One check alone, which says what the test puts there."""
+    said: dict[str, Any] = {"problem": ""}
+    monkeypatch.setattr(alarms, "_checks", {})
+
+    @alarms.register("leak", "Протечка <b>&")
+    def check() -> str:
+        if isinstance(said["problem"], Exception):
+            raise said["problem"]
+        return str(said["problem"])
+
+    return said
+
+
+def admin_chat(number: int = -5, **fields: Any) -> TelegramChat:
+    return TelegramChat.objects.create(chat_id=number, kind="admin", **fields)
+
+
+def problems() -> set[str]:
+    return {finding.check.name for finding in alarms.look() if finding.problem}
+
+
+def test_an_alarm_is_told_once_when_it_starts_and_once_when_it_ends(leak: dict[str, Any]):
+    chat = admin_chat()
+    admin_chat(-6, active=False)
+    TelegramChat.objects.create(chat_id=-7)
+    for problem in ("", "water <1>", "water <1>", "more water", "", "", "again"):
+        leak["problem"] = problem
+        alarms.look_and_tell()
+    told = list(AlarmMessage.objects.order_by("id").values_list("chat", "kind", "alarm__text"))
+    assert told == [(chat.pk, "started", "more water"), (chat.pk, "ended", "more water"), (chat.pk, "started", "again")]
+    assert Alarm.objects.filter(ended_at=None).count() == 1
+    started, ended, _ = AlarmMessage.objects.order_by("id")
+    assert "🚨 <b>Протечка &lt;b&gt;&amp;</b>" in started.render()
+    assert "more water" in started.render()
+    assert "/admin/state/" in started.render()
+    assert ended.render() == "✅ <b>Снова в порядке: Протечка &lt;b&gt;&amp;</b>"
+
+
+def test_without_a_chat_the_alarm_stands_all_the_same(leak: dict[str, Any]):
+    leak["problem"] = "water"
+    alarms.look_and_tell()
+    assert list(Alarm.objects.values_list("name", "text")) == [("leak", "water")]
+
+
+def test_a_check_that_fails_is_a_finding_and_stops_no_other(leak: dict[str, Any]):
+    alarms.register("other", "Other")(lambda: "something else")
+    leak["problem"] = RuntimeError("the check is broken")
+    assert [finding.problem for finding in alarms.look_and_tell()][1] == "something else"
+    assert "RuntimeError: the check is broken" in Alarm.objects.get(name="leak").text
+
+
+def test_a_name_is_one_check(leak: dict[str, Any]):
+    with pytest.raises(ValueError, match="leak"):
+        alarms.register("leak", "Another")(lambda: "")
+
+
+def test_the_database_keeps_one_standing_alarm_of_a_name():
+    Alarm.objects.create(name="a", text="x")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Alarm.objects.create(name="a", text="y")
+
+
+def test_a_healthy_system_has_no_findings():
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    assert problems() == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "break_it"),
+    [
+        ("worker", lambda: Heartbeat.objects.update(seen_at=timezone.now() - timedelta(seconds=30))),
+        ("dead", lambda: WebhookDelivery.objects.create(source="amocrm", body=b"", status="dead")),
+        (
+            "queue",
+            lambda: WebhookDelivery.objects.create(
+                source="amocrm", body=b"", next_attempt_at=timezone.now() - timedelta(seconds=61)
+            ),
+        ),
+        (
+            "refused",
+            lambda: WebhookRefusal.objects.create(
+                hour=timezone.now().replace(minute=0, second=0, microsecond=0),
+                source="amocrm",
+                reason="secret",
+                count=1,
+            ),
+        ),
+        (
+            "silence",
+            lambda: WebhookDelivery.objects.create(
+                source="amocrm", body=b"", status="processed", received_at=timezone.now() - timedelta(days=4)
+            ),
+        ),
+        (
+            "messages",
+            lambda: SalesNotification.objects.create(
+                lead_id=1, win_number=1, sale_date=timezone.now(), notification_status="failed"
+            ),
+        ),
+        (
+            "messages",
+            lambda: SalesNotification.objects.create(
+                lead_id=1, win_number=1, sale_date=timezone.now(), created_at=timezone.now() - timedelta(minutes=11)
+            ),
+        ),
+        ("chats", lambda: TelegramChat.objects.create(chat_id=-1, active=False, disabled_reason="kicked")),
+    ],
+)
+def test_each_check_finds_its_own_trouble(name: str, break_it: Any):
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    break_it()
+    assert problems() == {name}
+
+
+def test_silence_can_be_switched_off(settings: Any):
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    WebhookDelivery.objects.create(
+        source="amocrm", body=b"", status="processed", received_at=timezone.now() - timedelta(days=4)
+    )
+    settings.SILENCE_HOURS = 0
+    assert problems() == set()
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "hours"),
+    [
+        ((24, 10), (24, 12), 2),
+        ((24, 20), (25, 10), 2),
+        ((24, 22), (25, 8), 0),
+        ((24, 3), (24, 23), 12),
+        ((20, 21), (24, 9), 36),
+    ],
+)
+def test_business_time_is_nine_to_nine_in_almaty(since: Any, until: Any, hours: int):
+    start, end = (datetime(2026, 11, day, hour, tzinfo=ALMATY) for day, hour in (since, until))
+    assert business_time(start, end) == timedelta(hours=hours)
+
+
+def test_check_health_prints_each_and_fails_when_something_is_wrong():
+    out = StringIO()
+    with pytest.raises(CommandError, match="1 of 7 checks"):
+        call_command("check_health", stdout=out)
+    assert "WRONG" in out.getvalue()
+    assert out.getvalue().count("ok   ") == 6
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    call_command("check_health", stdout=StringIO())
+    assert not Alarm.objects.exists()
+
+
+def test_the_page_shows_what_stands_and_what_ended(client: Client):
+    client.force_login(make_user("admin", superuser=True))
+    WebhookDelivery.objects.create(source="amocrm", body=b"", status="dead")
+    alarms.look_and_tell()
+    Alarm.objects.create(name="silence", text="Было <тихо>", ended_at=timezone.now())
+    page = client.get("/admin/state/").content.decode()
+    assert "Обработать заново" in page
+    assert "Было &lt;тихо&gt;" in page
+    assert page.count("panel-wrong") == 2  # dead, and no worker
