@@ -30,6 +30,7 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     },
     REFERRAL_MANAGER: {
         "referrals": ("*",),
+        "webhooks": ("view_contact",),
     },
     ADMINISTRATOR: {
         **dict.fromkeys(APPS, ("*",)),

@@ -49,6 +49,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Deliveries"), "inbox", "admin:webhooks_webhookdelivery_changelist", "webhooks.view_webhookdelivery"),
             (_("Log"), "receipt_long", "admin:webhooks_webhooklog_changelist", "webhooks.view_webhooklog"),
             (_("Deals"), "handshake", "admin:webhooks_deal_changelist", "webhooks.view_deal"),
+            (_("Contacts"), "contacts", "admin:webhooks_contact_changelist", "webhooks.view_contact"),
             (
                 _("Stages of deals"),
                 "timeline",
@@ -70,6 +71,12 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             (_("Roles"), "shield_person", "admin:auth_group_changelist", "auth.view_group"),
             (_("Heartbeats"), "ecg_heart", "admin:webhooks_heartbeat_changelist", "webhooks.view_heartbeat"),
+            (
+                _("Questions to AmoCRM"),
+                "contact_support",
+                "admin:webhooks_apiquestion_changelist",
+                "webhooks.view_apiquestion",
+            ),
             (
                 _("Messages of alarms"),
                 "notification_important",

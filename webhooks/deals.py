@@ -74,6 +74,14 @@ class LockedDeals:
         bulk.upsert(Deal, (*_STATE_FIELDS, "merge"), rows, key=("lead_id",))
         return [self._states[lead_id] for lead_id in self.lead_ids]
 
+    def wanting(self) -> set[int]:
+        """Return the deals, as they are now, that AmoCRM should be asked about."""
+        return {
+            lead_id
+            for lead_id in self.lead_ids
+            if merge.wants_answer(self._joined.get(lead_id, self._merges[lead_id]), self._states[lead_id])
+        }
+
     def _save_stages(self) -> set[int]:
         """Write the observations that say something new; return the deals that they belong to."""
         by_lead: Stages = {}

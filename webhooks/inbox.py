@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 import structlog
 from django.db import OperationalError, connection, transaction
 
-from webhooks import logbook, pulse
+from webhooks import logbook, pulse, questions
+from webhooks.amocrm import api
 from webhooks.deals import LockedDeals
 from webhooks.deliveries import Delivery, lock_deliveries
 from webhooks.merge import contribution, observation
@@ -148,6 +149,10 @@ def _process_locked(delivery_ids: Sequence[int], live: bool) -> list[tuple[str, 
             seen = delivery.seen(index)
             deals.learn(event.lead_id, contribution(event, seen), observation(event, seen))
         changed = deals.save()
+        if live and api.configured():
+            answered = {event.lead_id for _, _, event in told if event.is_snapshot}
+            hooked = {event.lead_id for _, _, event in told if not event.is_snapshot}
+            questions.follow(changed, deals.wanting(), answered=answered, hooked=hooked)
         stages = deals.stages
         states = {deal.lead_id: deal for deal in changed}
         failures, receivers = tell(changed, live=live)

@@ -123,7 +123,8 @@ def contribution(event: DealEvent, seen: Seen) -> State:
     def put(group: str, value: Any) -> None:
         state[group] = [None, [at, value]] if time is None else [[time, rank, [[value, at]]], None]
 
-    everything = event.is_snapshot
+    # Of a deleted deal the API tells no field but that it is deleted.
+    everything = event.is_snapshot and not event.is_deleted
     if event.status_id is not None:
         put("status", [event.status_id, event.pipeline_id])
     if event.price is not None or everything:
@@ -234,6 +235,22 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
         is_deleted=_is_deleted(state),
         needs_check=status_rests or price_rests or name_rests or utm_rests,
     )
+
+
+def wants_answer(state: State, deal: DealState) -> bool:
+    """Return whether the AmoCRM API should be asked about a deal: something is missing or rests on a guess.
+
+    An answer as fresh as the latest event has told all there is to tell: what is empty in it is empty.
+    """
+    if deal.is_deleted:
+        return "alive" in state  # a retried delete looks like this
+    if deal.needs_check:
+        return True
+    closed = state.get("closed")  # only answers say it
+    if closed is not None and closed[0] is not None and closed[0][0] >= state.get("latest", 0):
+        return False
+    has_utm = any(getattr(deal, name) for name in UTM_NAMES[:5])
+    return deal.price is None or deal.pipeline_id is None or not has_utm or deal.win() is not None
 
 
 def _visible(register: Any) -> tuple[Any, bool]:

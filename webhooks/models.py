@@ -230,6 +230,10 @@ class Deal(models.Model):
         verbose_name_plural = _("deals")
         indexes = [
             models.Index("lead_id", name="deal_needs_check", condition=Q(needs_check=True)),  # what to ask the API
+            models.Index(  # the same: wins whose date no answer has told
+                "lead_id", name="deal_unclosed", condition=Q(won_at__isnull=False, closed_at=None, is_deleted=False)
+            ),
+            models.Index("contact_id", name="deal_contact", condition=Q(contact_id__isnull=False)),  # forget_contact
         ]
 
     def __str__(self) -> str:
@@ -302,3 +306,56 @@ class ApiState(models.Model):
 
     def __str__(self) -> str:
         return self.get_trouble_display() if self.trouble else str(_("AmoCRM API"))
+
+
+class ApiQuestion(models.Model):
+    """What AmoCRM is to be asked about, or was: a deal that lacks something, the contact of a won one."""
+
+    class Kind(models.TextChoices):
+        DEAL = "deal", _("Deal")
+        CONTACT = "contact", _("Contact")
+
+    kind = models.CharField(_("about"), max_length=7, choices=Kind)
+    object_id = models.BigIntegerField(_("number in AmoCRM"))
+    due_at = models.DateTimeField(
+        _("due at"), null=True, blank=True, help_text=_("Empty: answered, or asked often enough.")
+    )
+    attempts = models.PositiveSmallIntegerField(_("attempts"), default=0)
+    error = models.TextField(_("error"), blank=True, default="")
+
+    class Meta:
+        db_table = "amocrm_questions"
+        verbose_name = _("question to AmoCRM")
+        verbose_name_plural = _("questions to AmoCRM")
+        constraints = [models.UniqueConstraint(fields=["kind", "object_id"], name="question_unique")]
+        indexes = [
+            # What is asked next.
+            models.Index("kind", "attempts", "due_at", name="question_due", condition=Q(due_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_kind_display()} {self.object_id}"
+
+
+class Contact(models.Model):
+    """The customer of a won deal, as AmoCRM has them. A forgotten one stays as a number, and is not asked for."""
+
+    contact_id = models.BigIntegerField(_("contact"), primary_key=True)
+    name = models.TextField(_("name"), blank=True, default="")
+    phone = models.TextField(_("phone"), blank=True, default="")
+    email = models.TextField(_("e-mail"), blank=True, default="")
+    fetched_at = models.DateTimeField(_("fetched at"), db_default=Now())
+    forgotten_at = models.DateTimeField(_("forgotten at"), null=True, blank=True)
+
+    class Meta:
+        db_table = "contacts"
+        verbose_name = _("contact")
+        verbose_name_plural = _("contacts")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(forgotten_at=None) | Q(name="", phone="", email=""), name="contact_forgotten_is_empty"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name or str(self.contact_id)

@@ -18,6 +18,7 @@ DOUBTFUL = gettext_noop("partly not understood")
 WORKER_DIED = gettext_noop("the worker died while processing it")
 CRASHED = gettext_noop("processing failed")
 RECEIVER_FAILED = gettext_noop("an app could not take the deal")
+NOT_IN_AMOCRM = gettext_noop("AmoCRM does not have it")
 EXPLAINED = (
     FOREIGN_ACCOUNT,
     EMPTY_BODY,

@@ -8,6 +8,8 @@ import structlog
 from django.conf import settings
 from procrastinate.contrib.django import app
 
+from webhooks import questions
+from webhooks.amocrm import api
 from webhooks.retention import drop_bodies
 
 log = structlog.get_logger("webhooks")
@@ -22,3 +24,13 @@ def drop_old_bodies(timestamp: int) -> None:
     dropped = sum(drop_bodies(datetime.now(UTC) - timedelta(days=settings.WEBHOOK_BODY_DAYS)))
     if dropped:
         log.info("Webhook: old bodies dropped", deliveries=dropped)
+
+
+@app.periodic(cron="*/10 * * * *")
+@app.task
+def ask_for_what_is_lacking(timestamp: int) -> None:
+    """Have the API asked about wins without a date and about doubts from before it was configured."""
+    if not api.configured():
+        return
+    if count := questions.catch_up():
+        log.info("AmoCRM API: to be asked about", deals=count)

@@ -15,7 +15,9 @@ from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
+    ApiQuestion,
     ApiState,
+    Contact,
     Counter,
     Deal,
     DealTransition,
@@ -98,7 +100,7 @@ def one_of_each() -> None:
     now = timezone.now()
     kenesary = Targetologist.objects.get(slug="kenesary")
     delivery = make_delivery(31, error_message=reasons.CRASHED)
-    Deal.objects.create(lead_id=31, name="Курс", price=Decimal(100_000), won_at=now)
+    Deal.objects.create(lead_id=31, name="Курс", price=Decimal(100_000), won_at=now, contact_id=7)
     DealTransition.objects.create(
         lead_id=31, at=now, timed=True, rank=1, status_id=142, delivery=delivery, index=0, seen_at=now
     )
@@ -106,6 +108,8 @@ def one_of_each() -> None:
     Counter.objects.create(name="deliveries", source="amocrm", outcome="processed", value=3)
     Heartbeat.objects.create(name="inbox", seen_at=now)
     ApiState.objects.create(trouble="token", detail="401", failures=2, failed_since=now, paused_until=now)
+    ApiQuestion.objects.create(kind="deal", object_id=31, due_at=now, error=reasons.NOT_IN_AMOCRM)
+    Contact.objects.create(contact_id=7, name="Айгерим Тестова", phone="+7 700 000 00 01", email="x@d.b")
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")

@@ -20,26 +20,19 @@ REFERRALS = [
     "referral-dashboard",
     *(f"admin:referrals_{model}_changelist" for model in ("conversion", "earning", "referrer", "commissionplan")),
 ]
+CONTACTS = ["admin:webhooks_contact_changelist"]
 WEBHOOKS = [
-    f"admin:webhooks_{model}_changelist"
-    for model in (
-        "webhookdelivery",
-        "webhooklog",
-        "deal",
-        "dealtransition",
-        "webhookrefusal",
-        "counter",
-        "heartbeat",
-        "apistate",
-    )
+    *(f"admin:webhooks_{model}_changelist" for model in ("webhookdelivery", "webhooklog", "deal", "dealtransition")),
+    *(f"admin:webhooks_{model}_changelist" for model in ("webhookrefusal", "counter", "heartbeat", "apistate")),
+    "admin:webhooks_apiquestion_changelist",
 ]
 STATE = ["system-state", "admin:notifications_alarmmessage_changelist"]
 USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]
-EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *WEBHOOKS, *STATE, *USERS]
+EVERYTHING = [*TRAFFIC, *RULES, *REFERRALS, *CONTACTS, *WEBHOOKS, *STATE, *USERS]
 ALLOWED = {
     roles.HEAD_OF_TRAFFIC: [*TRAFFIC, *RULES],
     roles.TARGETOLOGIST: TRAFFIC,
-    roles.REFERRAL_MANAGER: REFERRALS,
+    roles.REFERRAL_MANAGER: [*REFERRALS, *CONTACTS],
     roles.ADMINISTRATOR: EVERYTHING,
 }
 
@@ -81,7 +74,7 @@ def test_the_roles_come_back_and_what_was_added_stays():
         "view_sale",
         "view_salesnotification",
     }
-    assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 16
+    assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 17
 
 
 def test_the_home_page_tells_of_what_waits(client: Client):

@@ -79,7 +79,7 @@ def described(event: events.DealEvent | events.OtherEvent) -> dict[str, Any]:
             told |= {"lead_or_element_id": raw["element_id"], "element_type": raw["element_type"]}
             names = ()
         if "custom_fields" in raw:
-            told["custom_fields"] = [field_told(field) for field in events._custom_fields(raw)]
+            told["custom_fields"] = [field_told(field) for field in events.custom_fields(raw)]
     return told | {name: raw[name] for name in names if name in raw}
 
 

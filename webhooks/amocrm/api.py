@@ -240,6 +240,11 @@ def _turn() -> Iterator[None]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 
+def paused_seconds() -> float:
+    """Return for how many seconds nobody may ask; 0 when one may."""
+    return _pause()[0]
+
+
 def _pause() -> tuple[float, Unavailable | None]:
     """Return for how many seconds nobody may ask, and why; (0, None) when one may."""
     row = (

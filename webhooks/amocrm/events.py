@@ -127,7 +127,7 @@ def parse(tree: Mapping[str, Any], *, utm_field_ids: Mapping[str, str], snapshot
         events=tuple(
             _event(entity, action, item, names_by_id) for entity, action, item in _entity_items(tree, snapshot)
         ),
-        keys=tuple(_clean(key)[:64] for key in tree)[:20],
+        keys=tuple(storable(key)[:64] for key in tree)[:20],
     )
 
 
@@ -168,7 +168,7 @@ def _items(node: Any) -> Iterator[dict[str, Any]]:
 
 
 def _event(entity: str, action: str, item: dict[str, Any], names_by_id: Mapping[str, str]) -> DealEvent | OtherEvent:
-    action = _clean(action)
+    action = storable(action)
     if entity != "leads" or (action not in DEAL_ACTIONS and action != API):
         if isinstance(item.get(action), dict):  # leads[note][0][note][…]
             item = item[action]
@@ -198,7 +198,7 @@ def _event(entity: str, action: str, item: dict[str, Any], names_by_id: Mapping[
     lead_id = number("id")
     if not lead_id:
         return OtherEvent(entity, action, _text(item.get("id")), item, problem="; ".join(problems) or "id is missing")
-    fields = _custom_fields(item)
+    fields = custom_fields(item)
     return DealEvent(
         action=action,
         lead_id=lead_id,
@@ -222,7 +222,7 @@ def _event(entity: str, action: str, item: dict[str, Any], names_by_id: Mapping[
     )
 
 
-def _custom_fields(item: Mapping[str, Any]) -> tuple[CustomField, ...]:
+def custom_fields(item: Mapping[str, Any]) -> tuple[CustomField, ...]:
     """Read both shapes: the hook's `custom_fields[id,name,code]` and v4's `custom_fields_values[field_id,…]`."""
     node = item.get("custom_fields") or item.get("custom_fields_values")
     entries = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
@@ -303,13 +303,14 @@ def _text(value: Any) -> str | None:
     if value is None:
         return None
     if isinstance(value, str):
-        return value if value.isascii() and "\x00" not in value else _clean(value)
+        return value if value.isascii() and "\x00" not in value else storable(value)
     if isinstance(value, bool):
         return "1" if value else "0"
     return None
 
 
-def _clean(value: str) -> str:
+def storable(value: str) -> str:
+    """Return a text as PostgreSQL can hold it."""
     if value.isascii() and "\x00" not in value:  # nearly all, and a fraction of the search's cost
         return value
     return _UNSTORABLE.sub("\ufffd", value)
