@@ -19,6 +19,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.utils import connector_params
 
 from notifications import sender
+from referrals.cabinet import bot
 from webhooks import inbox
 
 logger = structlog.get_logger(__name__)
@@ -50,7 +51,12 @@ def run() -> None:
     for handler in logging.getLogger().handlers:
         handler.addFilter(without_expected_traceback)
     stop = threading.Event()
-    loops: dict[str, Loop] = {"inbox": inbox.run, "sender": sender.run, "procrastinate": run_procrastinate}
+    loops: dict[str, Loop] = {
+        "inbox": inbox.run,
+        "sender": sender.run,
+        "bot": bot.run,
+        "procrastinate": run_procrastinate,
+    }
     threads = [
         threading.Thread(target=keep_running, args=(name, loop, stop), name=name, daemon=True)
         for name, loop in loops.items()
