@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from notifications.format import quoted
 from onai_project.money import money
 from referrals.cabinet import links, selectors, wording
-from referrals.cabinet.models import CabinetMessage, LinkedChat, OneTimeToken
+from referrals.cabinet.models import CabinetMessage, OneTimeToken
 from referrals.cabinet.tokens import token_issue
 from referrals.models import Earning, Referrer
 
@@ -36,10 +36,10 @@ def _accrual(message: CabinetMessage) -> str:
     entry = _entry(message)
     conversion = entry.conversion
     lines = [
-        f"🎉 <b>{_('A new commission')}: {money(entry.amount)}</b>",
+        "🎉 " + _bold(_("A new commission"), money(entry.amount)),
         "",
-        f"{_('Sale')}: {_sale(entry)}",
-        f"{_('Amount')}: {money(conversion.sale_amount)}",
+        _line(_("Sale"), _sale(entry)),
+        _line(_("Amount"), money(conversion.sale_amount)),
     ]
     if conversion.hold_reason:
         lines.append(quoted(wording.hold_sentence(conversion.hold_reason)))
@@ -51,10 +51,10 @@ def _accrual(message: CabinetMessage) -> str:
 def _reversal(message: CabinetMessage) -> str:
     entry = _entry(message)
     lines = [
-        f"<b>{_('A commission was taken back')}: {money(entry.amount)}</b>",
+        _bold(_("A commission was taken back"), money(entry.amount)),
         "",
-        f"{_('Sale')}: {_sale(entry)}",
-        f"{_('Reason')}: {quoted(wording.entry_reason(entry))}",
+        _line(_("Sale"), _sale(entry)),
+        _line(_("Reason"), quoted(wording.entry_reason(entry))),
     ]
     return "\n".join([*lines, "", _cabinet()])
 
@@ -62,10 +62,9 @@ def _reversal(message: CabinetMessage) -> str:
 def _sign_in(referrer: Referrer) -> str:
     # Made here, when it is sent, so that no table ever holds it.
     token = token_issue(referrer=referrer, purpose=OneTimeToken.Purpose.SIGN_IN)
-    address = sign_in_url(token)
     return "\n".join(
         [
-            f'<a href="{quoted(address)}">{_("Open your cabinet")}</a>',
+            _link(sign_in_url(token), _("Open your cabinet")),
             "",
             _("The link works once, for 15 minutes. If you did not ask for it, just leave it alone."),
         ]
@@ -89,10 +88,10 @@ def _linked(referrer: Referrer) -> str:
 def _balance(referrer: Referrer) -> str:
     balance = selectors.select_balance(referrer)
     lines = [
-        f"<b>{_('To be paid')}: {money(balance.available)}</b>",
-        f"{_('Waiting')}: {money(balance.waiting)}",
-        f"{_('Held back')}: {money(balance.hold)}",
-        f"{_('Paid')}: {money(balance.paid)}",
+        _bold(_("To be paid"), money(balance.available)),
+        _line(_("Waiting"), money(balance.waiting)),
+        _line(_("Held back"), money(balance.hold)),
+        _line(_("Paid"), money(balance.paid)),
         "",
         quoted(wording.balance_sentence(balance)),
         "",
@@ -127,10 +126,10 @@ def _hint(referrer: Referrer | None) -> str:
 def _commands() -> str:
     return "\n".join(
         [
-            f"/balance — {_('how much you have earned')}",
-            f"/link — {_('your links')}",
-            f"/stop — {_('no more messages')}",
-            f"/start — {_('messages again')}",
+            "/balance — " + _("how much you have earned"),
+            "/link — " + _("your links"),
+            "/stop — " + _("no more messages"),
+            "/start — " + _("messages again"),
             "",
             _cabinet(),
         ]
@@ -138,7 +137,19 @@ def _commands() -> str:
 
 
 def _cabinet() -> str:
-    return f'<a href="{quoted(settings.SITE_URL + reverse("cabinet:home"))}">{_("Your cabinet")}</a>'
+    return _link(settings.SITE_URL + reverse("cabinet:home"), _("Your cabinet"))
+
+
+def _link(address: str, title: str) -> str:
+    return f'<a href="{quoted(address)}">{title}</a>'
+
+
+def _line(title: str, text: str) -> str:
+    return f"{title}: {text}"
+
+
+def _bold(title: str, text: str) -> str:
+    return f"<b>{title}: {text}</b>"
 
 
 def _sale(entry: Earning) -> str:
@@ -159,8 +170,3 @@ _ANSWERS: dict[Kind, Callable[[Referrer], str]] = {
     Kind.LINKS: _links,
     Kind.STOP: _stop,
 }
-
-
-def switched_on(linked: LinkedChat, kind: Kind) -> bool:
-    """Tell whether a chat wants this kind of message."""
-    return {Kind.ACCRUAL: linked.accruals, Kind.REVERSAL: linked.reversals}[kind]

@@ -5,20 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from django.conf import settings
-from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, Func, Q
 from django.utils import timezone
 
-from referrals.cabinet.messages import switched_on
 from referrals.cabinet.models import CabinetMessage, LinkedChat
 from referrals.models import Earning
 
+Kind = CabinetMessage.Kind
+Status = CabinetMessage.Status
 
-def tell_of_entries(*, lead_ids: Collection[int]) -> int:
-    """Write a message for each entry that this transaction posted to a referrer of these deals; return how many.
 
-    Old sales are news to nobody (law 8); that a commission is gone always is. One message per entry, however often
-    this is called.
+class TransactionStart(Func):
+    """When the current transaction began; Django's Now() is the statement's time."""
+
+    template = "transaction_timestamp()"
+    output_field = DateTimeField()
+
+
+def tell_of_entries(*, lead_ids: Collection[int]) -> None:
+    """Write a message for each entry that this transaction posted to a referrer of these deals.
+
+    Of old sales only that they were taken back is news (law 8). One message per entry, however often this is called.
     """
     linked = {
         chat.referrer_id: chat
@@ -27,18 +34,37 @@ def tell_of_entries(*, lead_ids: Collection[int]) -> int:
         ).distinct()
     }
     if not linked:
-        return 0
-    # Now() is the moment this transaction began, and so is what it posted.
-    entries = Earning.objects.filter(referrer__in=linked, created_at=Now()).select_related("conversion").order_by("pk")
-    oldest = timezone.now() - settings.NOTIFY_MAX_AGE
-    messages = []
-    for entry in entries:
-        chat = linked[entry.referrer_id]
-        kind = CabinetMessage.Kind.ACCRUAL if entry.amount > 0 else CabinetMessage.Kind.REVERSAL
-        old = kind == CabinetMessage.Kind.ACCRUAL and entry.conversion.sale_date < oldest
-        if not old and switched_on(chat, kind):
-            messages.append(
-                CabinetMessage(chat_id=chat.chat_id, referrer_id=entry.referrer_id, kind=kind, earning=entry)
-            )
-    CabinetMessage.objects.bulk_create(messages, ignore_conflicts=True)
-    return len(messages)
+        return
+    # What this transaction posted. Another one's entry of the same moment is told already, by that one.
+    entries = (
+        Earning.objects.filter(referrer__in=linked, created_at__gte=TransactionStart())
+        .select_related("conversion")
+        .order_by("pk")
+    )
+    CabinetMessage.objects.bulk_create(
+        (
+            CabinetMessage(chat_id=chat.chat_id, referrer_id=entry.referrer_id, kind=kind, earning=entry)
+            for entry in entries
+            if (kind := _news(entry, chat := linked[entry.referrer_id])) is not None
+        ),
+        ignore_conflicts=True,
+    )
+
+
+def _news(entry: Earning, chat: LinkedChat) -> CabinetMessage.Kind | None:
+    """Return what kind of message an entry makes; None where nobody wants to read it."""
+    if entry.amount > 0:
+        young = entry.conversion.sale_date >= timezone.now() - settings.NOTIFY_MAX_AGE
+        return Kind.ACCRUAL if young and chat.accruals else None
+    if _never_told(entry):
+        return None
+    return Kind.REVERSAL if chat.reversals else None
+
+
+def _never_told(entry: Earning) -> bool:
+    """Cancel what was not sent yet of the commission that an entry takes back; tell whether that was all of it."""
+    told = CabinetMessage.objects.filter(
+        kind=Kind.ACCRUAL, earning__conversion=entry.conversion_id, earning__referrer=entry.referrer_id
+    )
+    cancelled = told.filter(notification_status=Status.PENDING).update(notification_status=Status.CANCELLED)
+    return bool(cancelled) and not told.exclude(notification_status=Status.CANCELLED).exists()

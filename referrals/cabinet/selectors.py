@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Case, CharField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
-from django.db.models.functions import Coalesce, Now, TruncMonth
+from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
 from onai_project.periods import day_start, today, zone
@@ -77,7 +77,7 @@ def select_balance(referrer: Referrer) -> Balance:
     sums = {part: parts[part]["sum"] if part in parts else NOTHING for part in ("hold", "waiting", "available")}
     next_at, next_amount = None, NOTHING
     waiting = (
-        entries.filter(conversion__hold_reason="", conversion__available_at__gt=Now())
+        entries.filter(conversion__hold_reason="", conversion__available_at__gt=timezone.now())
         .values(at=F("conversion__available_at"))
         .annotate(sum=Sum("amount"))
         .filter(sum__gt=0)
@@ -106,7 +106,7 @@ def select_sales(referrer: Referrer, *, status: str = "") -> QuerySet[Any]:
                 When(~Q(state=Conversion.State.WON) | ~Q(referrer=referrer), then=Value("reversed")),
                 When(~Q(hold_reason=""), then=Value("hold")),
                 When(sale_amount=None, then=Value("unknown")),
-                When(available_at__gt=Now(), then=Value("waiting")),
+                When(available_at__gt=timezone.now(), then=Value("waiting")),
                 default=Value("available"),
                 output_field=CharField(),
             ),
@@ -127,7 +127,8 @@ def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
             number=row.lead_id,
             initials=masked(row.lead_name),
             day=row.sale_date,
-            amount=row.sale_amount,
+            # Of a deal that went to somebody else only what this referrer's ledger says is theirs to see.
+            amount=row.sale_amount if row.referrer_id == referrer.pk else None,
             commission=row.commission,
             status=row.status,
             hold=row.hold_reason,
@@ -173,7 +174,7 @@ def masked(name: str) -> str:
 def _by_part(entries: QuerySet[Earning]) -> Any:
     part = Case(
         When(~Q(conversion__hold_reason=""), then=Value("hold")),
-        When(conversion__available_at__gt=Now(), then=Value("waiting")),
+        When(conversion__available_at__gt=timezone.now(), then=Value("waiting")),
         default=Value("available"),
         output_field=CharField(),
     )
