@@ -15,6 +15,7 @@ class TelegramChat(models.Model):
         COMMON = "common", _("Common")
         TARGETOLOGIST = "targetologist", _("Targetologist's")
         ADMIN = "admin", _("Administrators'")
+        REFERRER = "referrer", _("Referrer's")
 
     chat_id = models.BigIntegerField(_("chat id"), help_text=_("Groups have a negative one."))
     topic = models.IntegerField(_("topic"), null=True, blank=True, help_text=_("Only in groups with topics."))

@@ -6,10 +6,11 @@ import asyncio
 import html
 import os
 import re
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from enum import Enum
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 # RetryAfter warns as soon as it is made unless this says that we read a timedelta.
 os.environ["PTB_TIMEDELTA"] = "true"
@@ -23,6 +24,8 @@ from telegram.constants import ParseMode
 from telegram.request import HTTPXRequest
 
 from notifications.models import TelegramChat
+
+T = TypeVar("T")
 
 # How long everybody's messages, and the end of the process, wait for one answer.
 CONNECT_TIMEOUT = 3.0
@@ -137,6 +140,10 @@ class Bot:
             )
         )
         return message.message_id
+
+    def call(self, ask: Callable[[telegram.Bot], Coroutine[Any, Any, T]]) -> T:
+        """Make one request other than a message; raise what python-telegram-bot raises."""
+        return self._runner.run(ask(self._bot))
 
     def reason(self, error: Exception) -> str:
         """Return what an error says, without URLs and without the token, in at most 500 characters."""

@@ -19,7 +19,6 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from django.utils.timezone import localtime
-from django.utils.translation import gettext
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import display
@@ -28,6 +27,7 @@ from unfold.views import ChangeList
 from onai_project.links import deal_url
 from onai_project.money import money as money
 from onai_project.periods import day_start, parse_day, zone
+from onai_project.stored_reasons import reason_text as reason_text
 
 EMPTY = "—"
 
@@ -140,16 +140,6 @@ def label(text: str, colour: str) -> SafeString:
 def moment(value: datetime | None) -> str:
     """Return a time to the second, in the zone of the business day."""
     return date_format(localtime(value, zone()), "d.m.Y H:i:s") if value else EMPTY
-
-
-def reason_text(stored: str) -> str:
-    """Return a stored reason ("sentence" or "sentence: detail", in English) in the language of the page."""
-    if not stored:
-        return EMPTY
-    if (whole := gettext(stored)) != stored:
-        return whole
-    head, colon, detail = stored.partition(": ")
-    return (gettext(head) if head else "") + colon + detail
 
 
 def deal_link(lead_id: int | None) -> SafeString | str:

@@ -17,7 +17,7 @@ TARGETOLOGIST = "Таргетолог"
 REFERRAL_MANAGER = "Менеджер рефералов"
 ADMINISTRATOR = "Администратор"
 
-APPS = ("webhooks", "notifications", "traffic", "referrals")
+APPS = ("webhooks", "notifications", "traffic", "referrals", "cabinet")
 
 # Codenames by app; "*" means all of the app's.
 ROLES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -31,6 +31,7 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
     REFERRAL_MANAGER: {
         "referrals": ("*",),
         "webhooks": ("view_contact",),
+        "cabinet": ("*",),
     },
     ADMINISTRATOR: {
         **dict.fromkeys(APPS, ("*",)),

@@ -88,6 +88,10 @@ REFERRAL_HOLD_DAYS = env.int("REFERRAL_HOLD_DAYS", default=14)
 NOTIFY_MAX_AGE = timedelta(days=env.int("NOTIFY_MAX_AGE_DAYS", default=3))
 TELEGRAM_BOT_TOKEN: str = env.str("TELEGRAM_BOT_TOKEN", default="")
 TELEGRAM_CHAT_ID: str = env.str("TELEGRAM_CHAT_ID", default="")
+# The bot's name without @: referrers link their chat by https://t.me/<name>. Without it they can't.
+TELEGRAM_BOT_USERNAME: str = env.str("TELEGRAM_BOT_USERNAME", default="").lstrip("@")
+# With it Telegram brings what people write to the bot to SITE_URL/r/bot/; without it the worker asks for it.
+TELEGRAM_WEBHOOK_SECRET: str = env.str("TELEGRAM_WEBHOOK_SECRET", default="")
 TELEGRAM_API_URL: str = env.str("TELEGRAM_API_URL", default="https://api.telegram.org/bot")
 
 # --- Django -------------------------------------------------------------------------------------
@@ -111,6 +115,7 @@ INSTALLED_APPS = [
     "notifications",
     "traffic",
     "referrals",
+    "referrals.cabinet",
 ]
 MIDDLEWARE = [
     "webhooks.middleware.door",

@@ -12,6 +12,7 @@ from traffic import views as traffic
 
 urlpatterns = [
     path("webhook/", include("webhooks.urls")),
+    path("r/", include("referrals.cabinet.urls")),
     path("health/live", health.live),
     path("health/ready", health.ready),
     path("metrics", health.metrics),

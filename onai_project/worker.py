@@ -19,6 +19,7 @@ from procrastinate.contrib.django import app
 from procrastinate.contrib.django.utils import connector_params
 
 from notifications import sender
+from referrals.cabinet import bot
 from webhooks import enrichment, inbox
 
 logger = structlog.get_logger(__name__)
@@ -54,6 +55,7 @@ def run() -> None:
         "inbox": inbox.run,
         "sender": sender.run,
         "enrichment": enrichment.run,
+        "bot": bot.run,
         "procrastinate": run_procrastinate,
     }
     threads = [

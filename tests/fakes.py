@@ -67,6 +67,8 @@ class FakeBotApi:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []  # everything asked, in order
         self.sent: list[dict[str, Any]] = []  # what was answered with ok
+        self.calls: list[tuple[str, dict[str, Any]]] = []  # what else than a message was asked: method, parameters
+        self._updates: list[dict[str, Any]] = []
         self.on_request: Callable[[dict[str, Any]], None] = lambda request: None
         self._replies: dict[int | None, deque[Reply]] = {}
         self._released = threading.Event()
@@ -97,6 +99,9 @@ class FakeBotApi:
 
     def _answer(self, http: Request) -> Response:
         request: dict[str, Any] = {"path": http.path, **http.form.to_dict()}
+        method = http.path.rsplit("/", 1)[-1]
+        if method != "sendMessage":
+            return self._answer_other(method, request)
         request["chat_id"] = int(request["chat_id"])
         with self._lock:
             self.requests.append(request)
@@ -118,6 +123,27 @@ class FakeBotApi:
             return _json(200, {"ok": True, "result": message})
         answer = {"ok": False, "error_code": reply.status, "description": reply.description}
         return _json(reply.status, answer | ({"parameters": reply.parameters} if reply.parameters else {}))
+
+    def writes(self, text: str, *, chat_id: int = 7, kind: str = "private") -> None:
+        """Let a person write to the bot: the next getUpdates brings it."""
+        with self._lock:
+            self._updates.append(update(len(self._updates) + 1, text, chat_id=chat_id, kind=kind))
+
+    def _answer_other(self, method: str, request: dict[str, Any]) -> Response:
+        with self._lock:
+            self.calls.append((method, request))
+            if method != "getUpdates":
+                return _json(200, {"ok": True, "result": True})
+            offset = int(request.get("offset", 0))
+            return _json(200, {"ok": True, "result": [u for u in self._updates if u["update_id"] >= offset]})
+
+
+def update(number: int, text: str, *, chat_id: int = 7, kind: str = "private") -> dict[str, Any]:
+    """Return an update as Telegram sends it: a person wrote to the bot."""
+    chat = {"id": chat_id, "type": kind, "first_name": "Дана"}
+    sender = {"id": chat_id, "is_bot": False, "first_name": "Дана"}
+    message = {"message_id": number, "date": 1766236979, "chat": chat, "from": sender, "text": text}
+    return {"update_id": number, "message": message}
 
 
 def _json(status: int, value: dict[str, Any]) -> Response:

@@ -10,6 +10,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from notifications.models import Alarm, AlarmMessage, TelegramChat
+from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
@@ -125,7 +126,15 @@ def one_of_each() -> None:
             sale_date=now,
             notification_status=status,
         )
-    make_conversion(31, Referrer.objects.create(code="ref_known", name="Дана", claimed=True))
+    known = Referrer.objects.create(code="ref_known", name="Дана", claimed=True)
+    conversion = make_conversion(31, known)
+    LandingPage.objects.create(title="Курс", url="https://example.kz/course")
+    own_chat = TelegramChat.objects.create(chat_id=7, title="Дана", kind=TelegramChat.Kind.REFERRER)
+    LinkedChat.objects.create(referrer=known, chat=own_chat)
+    CabinetMessage.objects.create(
+        referrer=known, chat=own_chat, kind=CabinetMessage.Kind.ACCRUAL, earning=conversion.earnings.get()
+    )
+    AccessEvent.objects.create(referrer=known, kind=AccessEvent.Kind.SIGNED_IN)
     make_conversion(32, Referrer.objects.create(code="ref_nobody"), state="reversed")
     make_conversion(33, Referrer.objects.create(code="ref_left", claimed=True, active=False), sale_amount=None)
     assert CommissionPlan.objects.exists()

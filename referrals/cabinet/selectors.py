@@ -1,0 +1,181 @@
+"""What a referrer sees, read from the ledger. Every function takes the referrer and answers of nobody else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db.models import Case, CharField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce, TruncMonth
+from django.utils import timezone
+
+from onai_project.periods import day_start, today, zone
+from referrals.commissions import NOTHING, Plan, plan_for
+from referrals.ledger import select_plans
+from referrals.models import Conversion, Earning, Referrer
+
+# The chart: a year, this month included.
+MONTHS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a referrer earned, in whole tenge, by what stands between it and them. Each tenge is in one part."""
+
+    hold: Decimal = NOTHING
+    waiting: Decimal = NOTHING
+    available: Decimal = NOTHING
+    paid: Decimal = NOTHING
+    next_at: datetime | None = None  # when the first of what waits becomes available …
+    next_amount: Decimal = NOTHING  # … and how much that is
+
+    @property
+    def owed(self) -> Decimal:
+        """All that is not paid yet."""
+        return self.hold + self.waiting + self.available
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """A month's won conversions and what they earned, by the day of the sale."""
+
+    first: date
+    earned: Decimal = NOTHING
+    conversions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The plan that holds today for the referrer, and the month so far."""
+
+    plan: Plan | None
+    won_in_month: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """One conversion as its referrer may see it: no name, no phone of the customer."""
+
+    number: int
+    initials: str
+    day: datetime
+    amount: Decimal | None
+    commission: Decimal
+    status: str  # hold, waiting, available, reversed, unknown
+    hold: str
+    available_at: datetime
+    entries: Sequence[Earning] = field(default_factory=list)
+
+
+def select_balance(referrer: Referrer) -> Balance:
+    """Return the parts of the referrer's balance."""
+    entries = Earning.objects.filter(referrer=referrer)
+    parts = {row["part"]: row for row in _by_part(entries)}
+    sums = {part: parts[part]["sum"] if part in parts else NOTHING for part in ("hold", "waiting", "available")}
+    next_at, next_amount = None, NOTHING
+    waiting = (
+        entries.filter(conversion__hold_reason="", conversion__available_at__gt=timezone.now())
+        .values(at=F("conversion__available_at"))
+        .annotate(sum=Sum("amount"))
+        .filter(sum__gt=0)
+        .order_by("at")
+    )
+    for row in waiting:
+        day = timezone.localdate(row["at"], zone())
+        if next_at is not None and day != timezone.localdate(next_at, zone()):
+            break
+        next_at, next_amount = next_at or row["at"], next_amount + row["sum"]
+    return Balance(**sums, next_at=next_at, next_amount=next_amount)
+
+
+def select_sales(referrer: Referrer, *, status: str = "") -> QuerySet[Any]:
+    """Return the referrer's conversions, the latest first, as rows for `sale_of`; of one status if it is given.
+
+    A deal that is counted for somebody else now is still there if this referrer's ledger knows it.
+    """
+    mine = Earning.objects.filter(referrer=referrer)
+    commission = mine.filter(conversion=OuterRef("pk")).order_by().values("conversion").annotate(s=Sum("amount"))
+    rows = (
+        Conversion.objects.filter(Q(referrer=referrer) | Q(pk__in=mine.values("conversion")))
+        .annotate(
+            commission=Coalesce(Subquery(commission.values("s")), Value(NOTHING)),
+            status=Case(
+                When(~Q(state=Conversion.State.WON) | ~Q(referrer=referrer), then=Value("reversed")),
+                When(~Q(hold_reason=""), then=Value("hold")),
+                When(sale_amount=None, then=Value("unknown")),
+                When(available_at__gt=timezone.now(), then=Value("waiting")),
+                default=Value("available"),
+                output_field=CharField(),
+            ),
+        )
+        .order_by("-sale_date", "-pk")
+    )
+    return rows.filter(status=status) if status else rows
+
+
+def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
+    """Return these rows of `select_sales` with the referrer's own ledger entries."""
+    rows = list(rows)
+    entries: dict[int, list[Earning]] = {}
+    for entry in Earning.objects.filter(referrer=referrer, conversion__in=[row.pk for row in rows]).order_by("seq"):
+        entries.setdefault(entry.conversion_id, []).append(entry)
+    return [
+        Sale(
+            number=row.lead_id,
+            initials=masked(row.lead_name),
+            day=row.sale_date,
+            # Of a deal that went to somebody else only what this referrer's ledger says is theirs to see.
+            amount=row.sale_amount if row.referrer_id == referrer.pk else None,
+            commission=row.commission,
+            status=row.status,
+            hold=row.hold_reason,
+            available_at=row.available_at,
+            entries=entries.get(row.pk, []),
+        )
+        for row in rows
+    ]
+
+
+def select_months(referrer: Referrer) -> list[Month]:
+    """Return the last twelve months, the oldest first, those without a sale too."""
+    firsts = [today().replace(day=1)]
+    while len(firsts) < MONTHS:
+        firsts.insert(0, (firsts[0] - timedelta(days=1)).replace(day=1))
+    start = day_start(firsts[0])
+    month = TruncMonth("sale_date", tzinfo=zone())
+    won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start)
+    counts = {row["m"].date(): row["n"] for row in won.values(m=month).annotate(n=Count("pk")).order_by()}
+    of_sale = TruncMonth("conversion__sale_date", tzinfo=zone())
+    entries = Earning.objects.filter(referrer=referrer, conversion__sale_date__gte=start)
+    sums = {row["m"].date(): row["s"] for row in entries.values(m=of_sale).annotate(s=Sum("amount")).order_by()}
+    return [Month(first, sums.get(first, NOTHING), counts.get(first, 0)) for first in firsts]
+
+
+def select_terms(referrer: Referrer) -> Terms:
+    """Return what a sale of today earns."""
+    start = day_start(today().replace(day=1))
+    won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start).count()
+    return Terms(plan_for(today(), select_plans()), won)
+
+
+def masked(name: str) -> str:
+    """Return a deal's name with all but the first letters of its first two words hidden; "" where there are none.
+
+    Enough to recognise one's own acquaintance, nothing for anybody else; digits never stay.
+    """
+    words = [word.strip("«»\"'()[].,") for word in name.split()]
+    letters = [word[0].upper() for word in words if word[:1].isalpha()]
+    return " ".join(f"{letter}•••" for letter in letters[:2])
+
+
+def _by_part(entries: QuerySet[Earning]) -> Any:
+    part = Case(
+        When(~Q(conversion__hold_reason=""), then=Value("hold")),
+        When(conversion__available_at__gt=timezone.now(), then=Value("waiting")),
+        default=Value("available"),
+        output_field=CharField(),
+    )
+    return entries.values(part=part).annotate(sum=Sum("amount")).order_by()

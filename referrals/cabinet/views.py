@@ -1,0 +1,160 @@
+"""The referrer's pages. What they show is the session's referrer's; no address names one."""
+
+from __future__ import annotations
+
+import csv
+from typing import Any
+
+from django.conf import settings
+from django.core.paginator import Paginator
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from onai_project.periods import zone
+from referrals.cabinet import charts, chats, links, selectors, wording
+from referrals.cabinet.doors import signed_in
+from referrals.cabinet.models import CabinetSession, LinkedChat
+
+PER_PAGE = 50
+ON_HOME = 5
+SWITCHES = {
+    "accruals": gettext_lazy("New commissions"),
+    "reversals": gettext_lazy("Commissions taken back, with the reason"),
+    "payouts": gettext_lazy("Payouts"),
+}
+STATUSES = ("waiting", "available", "hold", "unknown", "reversed")
+
+
+@signed_in
+def home(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Show the links, the balance, the latest sales, the months and the terms."""
+    referrer = session.referrer
+    balance = selectors.select_balance(referrer)
+    terms = selectors.select_terms(referrer)
+    months = selectors.select_months(referrer)
+    rows = selectors.select_sales(referrer)
+    context = {
+        "session": session,
+        "balance": balance,
+        "balance_sentence": wording.balance_sentence(balance),
+        "segments": charts.segments(balance),
+        "links": [(link, links.qr_svg(link.url)) for link in links.links_of(referrer)],
+        "sales": _lines(selectors.sales_of(referrer, rows[:ON_HOME])),
+        "sales_count": rows.count(),
+        "months": charts.columns(months),
+        "any_month": any(month.conversions or month.earned for month in months),
+        "terms": wording.terms_sentence(terms),
+        "month": wording.month_sentence(terms),
+        "linked": LinkedChat.objects.filter(referrer=referrer).exists(),
+        "hold_days": settings.REFERRAL_HOLD_DAYS,
+    }
+    return render(request, "cabinet/home.html", context)
+
+
+@signed_in
+def sales(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Show all conversions, page by page, of one status where `?status=` names it."""
+    status = request.GET.get("status", "")
+    if status not in STATUSES:
+        status = ""
+    page = Paginator(selectors.select_sales(session.referrer, status=status), PER_PAGE).get_page(
+        request.GET.get("page")
+    )
+    context = {
+        "session": session,
+        "page": page,
+        "sales": _lines(selectors.sales_of(session.referrer, page.object_list)),
+        "status": status,
+        "statuses": [(key, wording.status_title(key)) for key in STATUSES],
+    }
+    return render(request, "cabinet/sales.html", context)
+
+
+@signed_in
+def sales_csv(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Give the referrer's own conversions as a table that Excel opens: semicolons, a byte order mark."""
+    response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="sales.csv"'
+    table = csv.writer(response, delimiter=";")
+    table.writerow(
+        [_("Sale"), _("Date"), _("Customer"), _("Amount, ₸"), _("Commission, ₸"), _("Status"), _("What it means")]
+    )
+    for sale in selectors.sales_of(session.referrer, selectors.select_sales(session.referrer)):
+        table.writerow(
+            [
+                sale.number,
+                timezone.localtime(sale.day, zone()).strftime("%d.%m.%Y"),
+                sale.initials,
+                "" if sale.amount is None else sale.amount,
+                sale.commission,
+                wording.status_title(sale.status),
+                wording.status_sentence(sale),
+            ]
+        )
+    return response
+
+
+@signed_in
+def qr(request: HttpRequest, session: CabinetSession, page: int) -> HttpResponse:
+    """Give the QR code of one link to save or print."""
+    link = next((link for link in links.links_of(session.referrer) if link.page == page), None)
+    if link is None:
+        raise Http404
+    response = HttpResponse(links.qr_svg(link.url), content_type="image/svg+xml")
+    response["Content-Disposition"] = f'attachment; filename="{session.referrer.code[:50]}-{page}.svg"'
+    return response
+
+
+@signed_in
+def settings_page(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Show what the bot tells, and the ways out."""
+    return _settings(request, session)
+
+
+@signed_in
+def messages_save(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Save which messages come."""
+    if request.method == "POST":
+        chats.messages_choose(
+            referrer=session.referrer,
+            **{name: name in request.POST for name in SWITCHES},
+        )
+    return redirect("cabinet:settings")
+
+
+@signed_in
+def telegram_link(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Make a one-time deep link to the bot and show it once, with what to do."""
+    if request.method != "POST" or not settings.TELEGRAM_BOT_USERNAME:
+        return redirect("cabinet:settings")
+    return _settings(request, session, deep_link=chats.deep_link(session.referrer))
+
+
+@signed_in
+def telegram_unlink(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Let the bot forget the chat."""
+    if request.method == "POST":
+        chats.chat_unlink(referrer=session.referrer)
+    return redirect("cabinet:settings")
+
+
+def _settings(request: HttpRequest, session: CabinetSession, **extra: Any) -> HttpResponse:
+    linked = LinkedChat.objects.filter(referrer=session.referrer).select_related("chat").first()
+    context = {
+        "session": session,
+        "linked": linked,
+        "switches": [(name, title, getattr(linked, name)) for name, title in SWITCHES.items() if linked is not None],
+        "bot": settings.TELEGRAM_BOT_USERNAME,
+        **extra,
+    }
+    return render(request, "cabinet/settings.html", context)
+
+
+def _lines(sales: list[selectors.Sale]) -> list[dict[str, Any]]:
+    return [
+        {"sale": sale, "title": wording.status_title(sale.status), "sentence": wording.status_sentence(sale)}
+        for sale in sales
+    ]

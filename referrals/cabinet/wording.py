@@ -1,0 +1,108 @@
+"""The sentences that tell a referrer where their money is. One place, for the pages, the CSV and the bot."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from onai_project.money import money
+from onai_project.periods import zone
+from onai_project.stored_reasons import reason_text
+from referrals.cabinet.selectors import Balance, Sale, Terms
+from referrals.models import Conversion, Earning
+
+
+def day(moment: datetime) -> str:
+    """Return a business day as people say it: 21 December 2025."""
+    return date_format(timezone.localtime(moment, zone()), "j E Y")
+
+
+def status_title(status: str) -> str:
+    """Return the word of a status, for a badge."""
+    return {
+        "hold": _("Held back"),
+        "waiting": _("Waiting"),
+        "available": _("To be paid"),
+        "reversed": _("Taken back"),
+        "unknown": _("Being checked"),
+    }[status]
+
+
+def status_sentence(sale: Sale) -> str:
+    """Return where this commission is, and if it is not paid, why."""
+    match sale.status:
+        case "hold":
+            return hold_sentence(sale.hold)
+        case "waiting":
+            return _("Becomes available on %(day)s: until then the customer may return the purchase.") % {
+                "day": day(sale.available_at)
+            }
+        case "available":
+            return _("Goes into the next payout.")
+        case "unknown":
+            return _("The amount of the purchase is being checked; the commission appears when it is known.")
+    last = sale.entries[-1] if sale.entries else None
+    if last is None:
+        return _("The purchase was cancelled before anything was earned.")
+    return _("Taken back on %(day)s: %(reason)s.") % {"day": day(last.created_at), "reason": entry_reason(last)}
+
+
+def hold_sentence(hold: str) -> str:
+    """Return why a commission is held back, and what helps."""
+    if hold == Conversion.Hold.UNCLAIMED:
+        return _("Held back until your manager confirms that this code is yours. Please write to them.")
+    if hold == Conversion.Hold.INACTIVE:
+        return _("Held back because your participation is paused. Please write to your manager.")
+    return _("Held back while your manager checks this sale.")
+
+
+def entry_reason(entry: Earning) -> str:
+    """Return why an entry was made, in the reader's language and without a full stop."""
+    return reason_text(entry.reason).rstrip(".")
+
+
+def balance_sentence(balance: Balance) -> str:
+    """Return the one thing that a referrer wants to know first."""
+    if balance.available < 0:
+        return _("A paid commission was taken back: %(sum)s will be deducted from your next payouts.") % {
+            "sum": money(-balance.available)
+        }
+    if balance.available:
+        return _("Ready to be paid. It goes into the next payout, you need to do nothing.")
+    if balance.next_at is not None:
+        return _("%(sum)s will become available on %(day)s.") % {
+            "sum": money(balance.next_amount),
+            "day": day(balance.next_at),
+        }
+    if balance.hold:
+        return _("Your commissions are held back for now; below you see why.")
+    return _("Pass on your link: the first sale will show up here by itself.")
+
+
+def terms_sentence(terms: Terms) -> str:
+    """Return what a sale earns today."""
+    plan = terms.plan
+    if plan is None:
+        return _("No terms are entered for today yet. Please ask your manager.")
+    if plan.kind == "percent":
+        return _("%(percent)s %% of every sale by your link.") % {"percent": plain_number(plan.value)}
+    return _("%(sum)s for every sale by your link.") % {"sum": money(plan.value)}
+
+
+def month_sentence(terms: Terms) -> str:
+    """Return how many sales this month has."""
+    if not terms.won_in_month:
+        return _("No sales this month yet.")
+    return ngettext("%(count)s sale this month.", "%(count)s sales this month.", terms.won_in_month) % {
+        "count": terms.won_in_month
+    }
+
+
+def plain_number(value: object) -> str:
+    """Return 12.50 as "12,5" and 10.00 as "10"."""
+    text = f"{value:f}"
+    return text.rstrip("0").rstrip(".").replace(".", ",") if "." in text else text

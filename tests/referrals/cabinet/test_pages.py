@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import csv
+from datetime import timedelta
+from decimal import Decimal
+from io import StringIO
+
+import pytest
+import time_machine
+from django.test import Client
+from django.utils import timezone
+
+from onai_project.money import money
+from referrals.cabinet import selectors
+from referrals.cabinet.models import LandingPage, LinkedChat, OneTimeToken
+from referrals.models import CommissionPlan, Conversion
+from tests.onai_project.rows import make_conversion
+from tests.onai_project.test_locale import english
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def noon():
+    with time_machine.travel("2025-12-20T07:00:00Z", tick=False):
+        yield
+
+
+@pytest.fixture
+def cabinet(dana, sign_in) -> Client:
+    return sign_in(dana)
+
+
+def page(client: Client, path: str = "/r/") -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def days_ago(days: int):
+    return timezone.now() - timedelta(days=days)
+
+
+@pytest.fixture
+def history(dana, erzhan) -> None:
+    """One of Dana's sales in each state, and one of somebody else."""
+    make_conversion(101, dana, when=days_ago(2), lead_name="Айдар Нурланов")
+    make_conversion(102, dana, when=days_ago(20), sale_amount=Decimal(200_000))
+    make_conversion(103, dana, when=days_ago(3), hold_reason="inactive", sale_amount=Decimal(70_000))
+    make_conversion(104, dana, when=days_ago(40), state="reversed")
+    make_conversion(105, dana, when=days_ago(1), sale_amount=None)
+    make_conversion(201, erzhan, when=days_ago(30), lead_name="Чужой Клиент", sale_amount=Decimal(990_000))
+
+
+def test_the_balance_has_every_tenge_in_one_part(cabinet, dana, history):
+    balance = selectors.select_balance(dana)
+    parts = (balance.available, balance.waiting, balance.hold, balance.paid)
+    assert parts == (Decimal(20_000), Decimal(5_000), Decimal(7_000), Decimal(0))
+    assert balance.next_at == Conversion.objects.get(lead_id=101).available_at
+    assert balance.next_amount == Decimal(5_000)
+    shown = page(cabinet)
+    assert all(money(part) in shown for part in parts)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (101, "Станет доступно 1 января 2026: до этого дня клиент может вернуть покупку."),
+        (102, "Войдёт в ближайшую выплату."),
+        (103, "Приостановлено вместе с вашим участием в программе."),
+        (104, ": продажа отменена."),
+        (105, "Сумма покупки уточняется"),
+    ],
+)
+def test_each_sale_says_where_its_money_is(cabinet, history, number, words):
+    line = page(cabinet, "/r/sales/").split(f"№ {number}")[1].split("</li>")[0]
+    assert words in " ".join(line.split())
+
+
+def test_the_customer_is_masked(cabinet, history):
+    for path in ("/r/", "/r/sales/", "/r/sales.csv"):
+        assert "Нурланов" not in page(cabinet, path)
+        assert "А••• Н•••" in page(cabinet, path)
+
+
+@pytest.mark.parametrize("path", ["/r/", "/r/sales/", "/r/sales/?status=available", "/r/sales.csv", "/r/settings/"])
+def test_nobody_elses_sale_is_anywhere(cabinet, history, erzhan, path):
+    shown = page(cabinet, path)
+    assert "201" not in shown.replace("2025", "")
+    assert "Ержан" not in shown
+    assert "99\u2009000" not in shown
+
+
+def test_no_parameter_names_another_referrer(cabinet, history, erzhan):
+    for name in ("referrer", "referrer_id", "id", "code", "user", "ref"):
+        for value in (erzhan.pk, erzhan.code):
+            assert "Ч•••" not in page(cabinet, f"/r/sales/?{name}={value}")
+            assert "Ержан" not in page(cabinet, f"/r/?{name}={value}")
+
+
+def test_a_deal_that_went_to_somebody_else_shows_only_ones_own_entries(cabinet, dana, erzhan, sign_in):
+    conversion = make_conversion(1, dana)
+    Conversion.objects.update(referrer=erzhan, sale_amount=Decimal(61_234))
+    conversion.earnings.create(
+        referrer=dana, seq=2, kind="reversal", amount=-5000, reason="the deal is another referrer's now"
+    )
+    conversion.earnings.create(referrer=erzhan, seq=3, kind="accrual", amount=7777, reason="x")
+    mine = page(cabinet, "/r/sales/")
+    assert "61\u2009234" not in mine
+    assert "7\u2009777" not in mine
+    assert "сделка перешла к другому рефереру" in mine
+    assert "7\u2009777" in page(sign_in(erzhan), "/r/sales/")
+    assert "-5\u2009000" not in page(sign_in(erzhan), "/r/sales/")
+
+
+def test_the_links_carry_the_code_and_can_be_shared(cabinet, course):
+    LandingPage.objects.create(title="Старая", url="https://example.kz/old", active=False)
+    shown = page(cabinet)
+    assert 'value="https://example.kz/course?lang=ru&amp;utm_source=ref_dana#top"' in shown
+    assert "https://t.me/share/url?url=https%3A%2F%2Fexample.kz%2Fcourse%3Flang%3Dru%26utm_source%3Dref_dana" in shown
+    assert "https://wa.me/?text=" in shown
+    assert "Старая" not in shown
+
+
+def test_the_qr_code_is_drawn_and_can_be_saved(cabinet, course):
+    assert '<div class="qr"><svg' in page(cabinet)
+    answer = cabinet.get(f"/r/qr/{course.pk}.svg")
+    assert answer["Content-Type"] == "image/svg+xml"
+    assert answer.content.startswith(b"<svg")
+    assert cabinet.get(f"/r/qr/{course.pk + 1}.svg").status_code == 404
+
+
+@pytest.mark.parametrize("address", ["javascript:alert(1)", "data:text/html,x", "example.kz"])
+def test_a_landing_page_is_an_address_of_the_web(address):
+    with pytest.raises(Exception, match="url"):
+        LandingPage(title="x", url=address).full_clean()
+
+
+def test_the_csv_has_the_referrers_own_sales(cabinet, history):
+    text = page(cabinet, "/r/sales.csv")
+    assert text.startswith("\ufeff")
+    rows = list(csv.reader(StringIO(text[1:]), delimiter=";"))
+    assert [row[0] for row in rows[1:]] == ["105", "101", "103", "102", "104"]
+    assert rows[2][1:6] == ["18.12.2025", "А••• Н•••", "50000", "5000", "Ожидает"]
+
+
+def test_the_list_is_filtered_and_paged(cabinet, dana, history):
+    assert page(cabinet, "/r/sales/?status=hold").count("№ ") == 1
+    assert page(cabinet, "/r/sales/?status=nonsense").count("№ ") == 5
+    for number in range(1000, 1060):
+        make_conversion(number, dana)
+    assert page(cabinet, "/r/sales/").count("№ ") == 50
+    assert page(cabinet, "/r/sales/?page=2").count("№ ") == 15
+    assert page(cabinet, "/r/sales/?page=99").count("№ ") == 15
+
+
+def test_the_months_are_almatys(dana):
+    make_conversion(1, dana, when=timezone.now().replace(month=11, day=30, hour=20))  # 1 December there
+    months = selectors.select_months(dana)
+    assert len(months) == 12
+    assert [(m.first.month, m.earned, m.conversions) for m in months if m.conversions] == [(12, Decimal(5_000), 1)]
+
+
+def test_the_terms_of_today_are_shown(cabinet, dana):
+    CommissionPlan.objects.all().delete()
+    assert "Условия на сегодня ещё не заданы" in page(cabinet)
+    CommissionPlan.objects.create(name="Лето", kind="percent", value=Decimal("12.5"), valid_from="2025-12-01")
+    make_conversion(1, dana)
+    shown = page(cabinet)
+    assert "12,5 % с каждой продажи по вашей ссылке." in shown
+    assert "1 продажа в этом месяце." in shown
+    CommissionPlan.objects.update(kind="fixed", value=7000)
+    assert "7\u2009000\u2009₸ за каждую продажу" in page(cabinet)
+
+
+def test_a_newcomer_is_told_what_to_do(cabinet):
+    shown = page(cabinet)
+    assert "Поделитесь ссылкой: первая продажа появится здесь сама." in shown
+    assert "Продаж пока нет." in shown
+    assert "Менеджер пока не добавил страниц" in shown
+
+
+def test_messages_are_switched(cabinet, dana, chat):
+    assert page(cabinet, "/r/settings/").count(" checked") == 3
+    cabinet.post("/r/settings/messages/", {"reversals": "on"})
+    linked = LinkedChat.objects.get()
+    assert (linked.accruals, linked.reversals, linked.payouts) == (False, True, False)
+    cabinet.post("/r/settings/telegram/off/")
+    assert not LinkedChat.objects.exists()
+
+
+def test_telegram_is_linked_by_a_link_that_is_shown_once(cabinet, settings):
+    settings.TELEGRAM_BOT_USERNAME = ""
+    assert "Школа ещё не подключила" in page(cabinet, "/r/settings/")
+    cabinet.post("/r/settings/telegram/")
+    assert not OneTimeToken.objects.filter(purpose="link_chat").exists()
+    settings.TELEGRAM_BOT_USERNAME = "our_bot"
+    assert "https://t.me/our_bot?start=" in cabinet.post("/r/settings/telegram/").content.decode()
+    assert "start=" not in page(cabinet, "/r/settings/")
+
+
+def test_two_thousand_sales_cost_no_more_queries_than_three(cabinet, dana, course, django_assert_max_num_queries):
+    for number in range(60):
+        make_conversion(number, dana)
+    with django_assert_max_num_queries(14):
+        page(cabinet)
+    with django_assert_max_num_queries(6):
+        page(cabinet, "/r/sales/")
+
+
+def test_the_content_policy_makes_no_exception(cabinet, course, history):
+    answer = cabinet.get("/r/")
+    assert "unsafe" not in answer["Content-Security-Policy"]
+    shown = answer.content.decode()
+    assert "style=" not in shown
+    assert "onclick" not in shown
+    assert "<style" not in shown
+
+
+def test_everything_is_in_russian(cabinet, course, history, chat):
+    allowed = {"onAI", "Academy", "Telegram", "WhatsApp", "QR", "SVG", "CSV", "ref_aigerim"}
+    for path in ("/r/", "/r/sales/", "/r/settings/", "/r/open/?t=x", "/r/nowhere/"):
+        answer = cabinet.get(path)
+        assert english(answer.content.decode()) <= allowed, path
+    assert english(Client().get("/r/in/").content.decode()) <= allowed
