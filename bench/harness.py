@@ -16,10 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+BASE_DIR = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(BASE_DIR))
+
+import onai_project.database
+
 SECRET = "bench"
+if not os.environ.get("DATABASE_URL"):  # production's settings, as here, want it said
+    embedded = onai_project.database.embedded_config(BASE_DIR)
+    os.environ["DATABASE_URL"] = f"postgres://{embedded['USER']}@/{quote(embedded['HOST'])}/{embedded['NAME']}"
 os.environ.update(
     DJANGO_SETTINGS_MODULE="onai_project.settings", DEBUG="off", SECRET_KEY="bench", AMOCRM_WEBHOOK_SECRETS=SECRET,
     LOG_JSON="on", TELEGRAM_BOT_TOKEN="", SITE_URL="http://127.0.0.1",
@@ -31,7 +38,6 @@ django.setup()
 
 from django.db import connection
 
-import onai_project.database
 from tests.system import LiveSystem
 
 TABLES = (
