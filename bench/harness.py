@@ -33,6 +33,7 @@ os.environ.update(
 )  # fmt: skip
 
 import django
+import psycopg
 
 django.setup()
 
@@ -74,6 +75,15 @@ def own_system() -> Iterator[LiveSystem]:
             yield system
         finally:
             system.stop_all()
+
+
+def other_connection() -> psycopg.Connection:
+    """Return a connection of its own to that database, in autocommit, as somebody from outside has it."""
+    given = connection.settings_dict
+    return psycopg.connect(
+        host=given["HOST"], port=given["PORT"] or 5432, user=given["USER"], password=given["PASSWORD"] or None,
+        dbname=given["NAME"], autocommit=True,
+    )  # fmt: skip
 
 
 def value(query: str) -> Any:

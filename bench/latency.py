@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 
 import httpx
-import psycopg
 
 from bench import harness
 from bench.deals import won_deal
 from bench.harness import DOOR, quantile
-from tests.system import database_url
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -22,7 +20,7 @@ def latency(short: bool) -> None:
     with (
         harness.own_system() as system,
         httpx.Client(timeout=10) as client,
-        psycopg.connect(database_url(), autocommit=True) as database,
+        harness.other_connection() as database,
     ):
         web = system.start_web()
         system.start_worker()
