@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 
+from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 
 from bench import harness
 from webhooks import inbox
@@ -31,6 +32,14 @@ FROM webhook_deliveries
 """
 
 
+# Pages ask where each file lies; collectstatic would have to run first.
+STORAGES = {
+    **settings.STORAGES,
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+
+
+@override_settings(STORAGES=STORAGES)
 def log(short: bool) -> None:
     """List, filters and search of the admin, and the claim, each the slowest of five."""
     rows = 20_000 if short else 10_000_000
