@@ -137,7 +137,7 @@ def _sale(deal: DealState, win: Win, old: StoredSale | None, rules: Sequence[Rul
 
 def _select(lead_ids: Sequence[int]) -> dict[int, StoredSale]:
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT, [list(lead_ids)])
+        cursor.execute(_SELECT, [bulk.ids(lead_ids)])
         return {row[0]: StoredSale(*row) for row in cursor.fetchall()}
 
 

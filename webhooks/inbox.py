@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import structlog
 from django.db import OperationalError, connection, transaction
 
-from webhooks import logbook, pulse, questions
+from webhooks import bulk, logbook, pulse, questions
 from webhooks.amocrm import api
 from webhooks.deals import LockedDeals
 from webhooks.deliveries import Delivery, lock_deliveries
@@ -53,7 +53,7 @@ RETURNING delivery.id, delivery.attempts
 _MARK = """
 UPDATE webhook_deliveries AS delivery
 SET status = new.status, error_message = new.error_message, processed_at = now()
-FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new(id, status, error_message)
+FROM json_to_recordset(%s::json) AS new(id bigint, status text, error_message text)
 WHERE delivery.id = new.id
 """
 _CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
@@ -177,10 +177,10 @@ def _mark(deliveries: Sequence[Delivery], failures: Failures) -> list[tuple[str,
             outcome = (WebhookDelivery.Status.PROCESSED, "")
         outcomes.append((delivery.source, str(outcome[0])))
         if outcome != (delivery.status, delivery.error_message):
-            rows.append((delivery.id, *outcome))
+            rows.append({"id": delivery.id, "status": outcome[0], "error_message": outcome[1]})
     if rows:
         with connection.cursor() as cursor:
-            cursor.execute(_MARK, [list(column) for column in zip(*rows, strict=True)])
+            cursor.execute(_MARK, [bulk.as_json(rows)])
     return outcomes
 
 
