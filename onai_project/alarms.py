@@ -13,7 +13,7 @@ from notifications.alarms import register
 from notifications.models import OutboxMessage, TelegramChat
 from notifications.sender import outbox_models
 from onai_project.health import HEARTBEAT_SECONDS, OVERDUE_SECONDS, oldest_due_seconds
-from webhooks.models import Heartbeat, Source, WebhookDelivery, WebhookRefusal
+from webhooks.models import NO_HOOKS, Heartbeat, WebhookDelivery, WebhookRefusal
 
 # People sell, and AmoCRM tells, within these hours of every day, Almaty time.
 OPENS, CLOSES = time(9), time(21)
@@ -27,7 +27,7 @@ def silence() -> str:
     """Say so when nothing came for SILENCE_HOURS of business time. Before the first delivery all is well."""
     if not settings.SILENCE_HOURS:
         return ""
-    rows = WebhookDelivery.objects.exclude(source=Source.API).order_by("-pk")
+    rows = WebhookDelivery.objects.exclude(source__in=NO_HOOKS).order_by("-pk")
     last = rows.values_list("received_at", flat=True).first()
     if last is None or business_time(last, datetime.now(UTC)) < timedelta(hours=settings.SILENCE_HOURS):
         return ""

@@ -8,7 +8,7 @@ import structlog
 from django.conf import settings
 from procrastinate.contrib.django import app
 
-from webhooks import questions
+from webhooks import questions, reconciliation
 from webhooks.amocrm import api
 from webhooks.retention import drop_bodies
 
@@ -34,3 +34,10 @@ def ask_for_what_is_lacking(timestamp: int) -> None:
         return
     if count := questions.catch_up():
         log.info("AmoCRM API: to be asked about", deals=count)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task
+def reconcile(timestamp: int) -> None:
+    """Compare the deals with AmoCRM's record where the last comparison is old enough."""
+    reconciliation.reconcile_due()
