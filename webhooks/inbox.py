@@ -91,7 +91,8 @@ def process_due() -> int:
             _give_up(delivery_id, because(WORKER_DIED))
         left = [(delivery_id, quiet) for delivery_id, attempts, quiet in claimed if attempts <= MAX_ATTEMPTS]
         process([delivery_id for delivery_id, quiet in left if not quiet])
-        process([delivery_id for delivery_id, quiet in left if quiet], quiet=True)
+        if history := [delivery_id for delivery_id, quiet in left if quiet]:
+            process(history, quiet=True)
     return count
 
 

@@ -22,7 +22,7 @@ from traffic.models import Sale, SalesNotification
 from webhooks import inbox, reconciliation, tasks
 from webhooks.amocrm import api
 from webhooks.amocrm.api import Api
-from webhooks.models import Deal, Reconciliation, ReconciliationFinding, WebhookDelivery
+from webhooks.models import ApiState, Deal, Reconciliation, ReconciliationFinding, WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -140,7 +140,7 @@ def test_a_referral_is_compared_in_every_pipeline(crm: FakeAmoCrm, amo: Api, con
 def test_history_from_before_the_first_hook_makes_no_message(crm: FakeAmoCrm, amo: Api):
     win(crm, 1)
     win(crm, 2, at=T - 400 * 86_400)
-    said = run(since="2020-01-01")
+    said = run(since=str((NOW - timedelta(days=410)).date()))
     assert said.endswith("2 deals compared, 2 corrected, 2 hooks missed\n")
     assert Sale.objects.count() == 2
     assert not SalesNotification.objects.exists()
@@ -163,7 +163,7 @@ def test_an_interrupted_listing_is_no_shorter_list_and_the_run_goes_on(crm: Fake
     assert (begun.done_until, begun.ended_at) == (since + 2 * reconciliation.SLICE, None)
     assert "504" in begun.error
     crm.asked.clear()
-    api.ApiState.objects.all().delete()
+    ApiState.objects.all().delete()
     again = reconciliation.start_run(since=since, until=NOW)
     assert again.pk == begun.pk
     rest = list(reconciliation.reconcile(amo, again))
@@ -196,7 +196,7 @@ def test_while_amocrm_is_away_the_clock_writes_why_and_goes_on_later(crm: FakeAm
     assert reconciliation.reconcile_due() is None
     begun = Reconciliation.objects.get()
     assert (begun.ended_at, "502" in begun.error) == (None, True)
-    api.ApiState.objects.all().delete()
+    ApiState.objects.all().delete()
     assert reconciliation.reconcile_due() is not None
     assert Reconciliation.objects.exclude(ended_at=None).get().error == ""
 
