@@ -115,19 +115,12 @@ def _utm(deal: DealState) -> Utm:
 
 def _sale(deal: DealState, win: Win, outcome: Outcome) -> StoredSale:
     """Return the row that a won deal should have."""
-    return StoredSale(
-        deal.lead_id,
-        deal.name,
-        deal.price,
-        settings.CURRENCY,
-        *_utm(deal),
-        win.pipeline_id,
-        deal.status_id,
-        *outcome[:6],
-        sale_date=win.at,
-        state=Sale.State.WON,
-        moved=win.moved,
-        win_number=win.number,
+    return StoredSale._make(
+        (
+            *(deal.lead_id, deal.name, deal.price, settings.CURRENCY, *_utm(deal), win.pipeline_id, deal.status_id),
+            *outcome[:6],
+            *(win.at, Sale.State.WON, win.moved, win.number),
+        )
     )
 
 
