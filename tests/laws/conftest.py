@@ -20,8 +20,8 @@ from onai_project.database import BASE_DIR, DATABASE_NAME, PORT, SUPERUSER, Clus
 from tests.system import LiveSystem
 
 TABLES = (
-    "webhook_deliveries, webhook_logs, webhook_refusals, deals, deal_transitions, all_sales_tracking, sale_attributions, "
-    "sales_notifications, referral_conversions, referral_earnings, referrers"
+    "webhook_deliveries, webhook_logs, webhook_refusals, deals, deal_transitions, all_sales_tracking, "
+    "sale_attributions, sales_notifications, referral_conversions, referral_earnings, referrers"
 )
 
 

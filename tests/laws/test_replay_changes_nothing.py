@@ -14,8 +14,7 @@ from webhooks.replay import replay, resync, select_deliveries
 
 TABLES = (
     "webhook_deliveries", "webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sale_attributions",
-    "sales_notifications",
-    "referrers", "referral_conversions", "referral_earnings",
+    "sales_notifications", "referrers", "referral_conversions", "referral_earnings",
 )  # fmt: skip
 
 
