@@ -56,23 +56,21 @@ def make_conversion(lead_id: int, referrer: Referrer, *, when: datetime | None =
     """Create a won conversion of 50 000 tenge with its accrual of 10 %, payable a fortnight after the sale."""
     when = when or timezone.now()
     defaults = {"lead_name": f"Сделка {lead_id}", "sale_amount": Decimal(50_000), "state": "won"}
+    available_at = when + timedelta(days=14)
     conversion = Conversion.objects.create(
         lead_id=lead_id,
         referrer=referrer,
         utm_source=referrer.code,
         sale_date=when,
-        available_at=when + timedelta(days=14),
+        available_at=available_at,
         **{**defaults, **fields},
     )
     if conversion.sale_amount:
         amount = conversion.sale_amount / 10
-        Earning.objects.create(
-            conversion=conversion, referrer=referrer, seq=1, kind="accrual", amount=amount, reason="10 %: 50000"
-        )
+        common: dict[str, Any] = {"conversion": conversion, "referrer": referrer, "available_at": available_at}
+        Earning.objects.create(**common, seq=1, kind="accrual", amount=amount, reason="10 %: 50000")
         if conversion.state == "reversed":
-            Earning.objects.create(
-                conversion=conversion, referrer=referrer, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK
-            )
+            Earning.objects.create(**common, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK)
     return conversion
 
 
