@@ -36,9 +36,7 @@ def known(*bodies: str, hooks: tuple[Hook, ...] = ()) -> Known:
 
 
 def hook(status: int = WON, action: str = "leads.status", **fields: Any) -> Hook:
-    return Hook(
-        **{"action": action, "status_id": status, "pipeline_id": PIPELINE, "received_at": T + 1, "told_at": T} | fields
-    )
+    return Hook(action, status, PIPELINE, received_at=T + 1, told_at=T)._replace(**fields)
 
 
 def form_of(status: int = WON, at: int = T, action: str = "status", rest: str = "") -> str:
