@@ -1,8 +1,8 @@
 """Many rows in one statement: all of them as one JSON parameter, one plan whatever their number.
 
 Django's bulk_create builds a placeholder for each value of each row, and psycopg escapes arrays of texts one by one in
-Python; for batches of 500 either is half of the worker's time. orjson is one call into native code. These functions read names
-and types from the models, so that a migration is all that a new column needs.
+Python; for batches of 500 either is half of the worker's time. orjson is one call into native code. These functions
+read names and types from the models, so that a migration is all that a new column needs.
 """
 
 from __future__ import annotations

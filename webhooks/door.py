@@ -181,9 +181,9 @@ def _header_name(name: str) -> str:
 
 def _remote_addr(environ: Environ) -> str | None:
     """Return the sender's address; behind our proxy, what the proxy itself appended."""
-    address = environ.get("REMOTE_ADDR", "")
+    address: str = environ.get("REMOTE_ADDR", "")
     if settings.BEHIND_PROXY:
-        address = environ.get("HTTP_X_FORWARDED_FOR", address).rsplit(",", 1)[-1].strip()
+        address = str(environ.get("HTTP_X_FORWARDED_FOR", address)).rsplit(",", 1)[-1].strip()
     return _valid_address(address)
 
 

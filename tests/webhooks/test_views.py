@@ -274,7 +274,8 @@ def test_every_other_address_is_djangos(by_wsgi: Client):
 
 
 def test_a_body_shorter_than_announced_is_not_stored(by_wsgi: Client):
-    response = post(by_wsgi, "/webhook/amocrm/traffic", b"a=1", CONTENT_LENGTH="30", **{"wsgi.input": BytesIO(b"a=1")})
+    broken: dict[str, Any] = {"CONTENT_LENGTH": "30", "wsgi.input": BytesIO(b"a=1")}
+    response = post(by_wsgi, "/webhook/amocrm/traffic", b"a=1", **broken)
     assert (response.status_code, response.json()["error"]) == (400, "the body broke off")
     assert not WebhookDelivery.objects.exists()
 
