@@ -116,7 +116,7 @@ def select_causes(lead_ids: Iterable[int]) -> dict[int, int | None]:
     """Return the last of the deliveries that each of these deals is as it is by."""
     with connection.cursor() as cursor:
         cursor.execute(_SELECT_MERGE, [list(lead_ids)])
-        return {lead_id: merge.newest_delivery(json.loads(state)) for lead_id, state in cursor.fetchall()}
+        return {lead_id: merge.newest_delivery(orjson.loads(state)) for lead_id, state in cursor.fetchall()}
 
 
 def select_stages(lead_ids: Sequence[int]) -> Stages:
