@@ -38,16 +38,17 @@ MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
 TRANSIENT_TRIES = 5
 TRANSIENT_STATES = ("40001", "40P01")
 
+# Materialized: within a join the planner may run the inner query once for each row, and its LIMIT with it.
 _CLAIM = """
-UPDATE webhook_deliveries AS delivery
-SET attempts = attempts + 1,
-    next_attempt_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
-FROM (
+WITH due AS MATERIALIZED (
     SELECT id FROM webhook_deliveries
     WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp() AND {which}
     ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) AS due
-WHERE delivery.id = due.id
+)
+UPDATE webhook_deliveries AS delivery
+SET attempts = attempts + 1,
+    next_attempt_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
+FROM due WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.attempts, delivery.quiet
 """
 _MARK = """
