@@ -128,8 +128,14 @@ class Bot:
         self._runner.run(self._request.shutdown())
         self._runner.close()
 
-    def request(self, chat_id: int, topic: int | None, text: str, *, parse_mode: str | None) -> int:
-        """Make one request and return the id of the message; raise what python-telegram-bot raises."""
+    def request(
+        self, chat_id: int, topic: int | None, text: str, *, parse_mode: str | None, reply_to: int | None = None
+    ) -> int:
+        """Make one request and return the id of the message; raise what python-telegram-bot raises.
+
+        A message to reply to that is gone by now is no reason not to send this one.
+        """
+        reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True) if reply_to else None
         message = self._runner.run(
             self._bot.send_message(
                 chat_id=chat_id,
@@ -137,6 +143,7 @@ class Bot:
                 text=text,
                 parse_mode=parse_mode,
                 link_preview_options=telegram.LinkPreviewOptions(is_disabled=True),
+                reply_parameters=reply,
             )
         )
         return message.message_id
@@ -151,17 +158,21 @@ class Bot:
         return " ".join(text.replace("\0", "").split())[:500]  # PostgreSQL stores no NUL
 
 
-def send(bot: Bot, chat: TelegramChat, text: str) -> Outcome:
-    """Send Telegram HTML to a chat. A moved chat is followed; text that Telegram can't parse goes as plain text."""
+def send(bot: Bot, chat: TelegramChat, text: str, *, reply_to: int | None = None) -> Outcome:
+    """Send Telegram HTML to a chat, perhaps in reply to one of its messages.
+
+    A moved chat is followed; text that Telegram can't parse goes as plain text.
+    """
     chat_id, moved_to = chat.chat_id, None
     parse_mode: str | None = ParseMode.HTML
     while True:
         try:
-            message_id = bot.request(chat_id, chat.topic, text, parse_mode=parse_mode)
+            message_id = bot.request(chat_id, chat.topic, text, parse_mode=parse_mode, reply_to=reply_to)
         except errors.ChatMigrated as error:
             if moved_to is not None:
                 return Outcome(Status.FAILED, Scope.CHAT, bot.reason(error))
             chat_id = moved_to = error.new_chat_id
+            reply_to = None  # the new group counts its messages from one
         except Exception as error:
             if parse_mode and isinstance(error, errors.BadRequest) and "can't parse" in str(error).lower():
                 text, parse_mode = plain(text), None
