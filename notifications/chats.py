@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
@@ -9,6 +11,10 @@ from django.db.models.functions import Now
 from notifications.models import ChatMessage, TelegramChat
 
 Kind = TelegramChat.Kind
+Status = ChatMessage.Status
+
+# How long somebody who sends a test waits to see what became of it: an idle sender takes half a second.
+PATIENCE = 4.0
 
 
 def common_chat() -> TelegramChat | None:
@@ -57,6 +63,17 @@ def save_chat(*, chat: TelegramChat) -> None:
     if chat.active:
         chat.disabled_reason, chat.disabled_at, chat.paused_until = "", None, None
     chat.save()
+
+
+def outcome_of(*, message: ChatMessage, seconds: float = PATIENCE) -> ChatMessage:
+    """Wait so long for the sender, in whatever process it is, and return the message as it stands then."""
+    end = time.monotonic() + seconds
+    while True:
+        message.refresh_from_db()
+        known = message.notification_status not in (Status.PENDING, Status.SENDING) or message.error
+        if known or time.monotonic() > end:
+            return message
+        time.sleep(0.1)
 
 
 def test_chat(*, chat: TelegramChat) -> ChatMessage:
