@@ -27,16 +27,17 @@ def chat_message(message: ChatMessage) -> str:
     about = message.about
     with translation.override(settings.LANGUAGE_CODE):
         if message.kind == ChatMessage.Kind.TEST:
-            return f"✅ {quoted(_('A test: messages arrive in this chat.'))}"
+            return "✅ " + quoted(_("A test: messages arrive in this chat."))
         if about.active:
             return ""
+        title = quoted(_("A chat cannot be written to any more"))
         page = link(
             settings.SITE_URL + reverse("admin:notifications_telegramchat_change", args=[about.pk]),
             _("The chat in the admin"),
         )
         return "\n".join(
             [
-                f"🔴 <b>{quoted(_('A chat cannot be written to any more'))}: {quoted(str(about))}</b>",
+                f"🔴 <b>{title}: {quoted(str(about))}</b>",
                 "",
                 quoted(about.disabled_reason),
                 quoted(_("Its messages fail until then: add the bot again, then press “Send a test” there.")),

@@ -39,7 +39,7 @@ def message(notification: SalesNotification) -> str:
     with translation.override(settings.LANGUAGE_CODE):
         if notification.kind == Kind.TAKEN_BACK:
             return _taken_back(facts, sale)
-        return _sold(facts, sale) if _owner(facts, sale) else _unattributed(facts, sale)
+        return _sold(facts, sale) if _owner(facts, sale) else _ownerless(facts, sale)
 
 
 def line(notification: SalesNotification) -> str:
@@ -53,7 +53,8 @@ def line(notification: SalesNotification) -> str:
         whose = quoted(owner) if owner else link(queue_url(), _("without a targetologist"))
         sign = "🎉" if owner else "❓"
         if notification.kind == Kind.TAKEN_BACK:
-            sign, whose = "↩️", f"{quoted(_('taken back'))} · {whose}"
+            taken_back = quoted(_("taken back"))
+            sign, whose = "↩️", f"{taken_back} · {whose}"
         campaign = [quoted(facts.utm_campaign, 100)] if facts.utm_campaign else []
         parts = [f"<b>{money(facts.sale_amount)}</b>", whose, *campaign, link(deal_url(facts.lead_id), _number(facts))]
         return f"{sign} {' · '.join(parts)}"
@@ -62,7 +63,7 @@ def line(notification: SalesNotification) -> str:
 def heading(count: int) -> str:
     """Return what stands above the lines of `count` messages."""
     with translation.override(settings.LANGUAGE_CODE):
-        return f"🔔 <b>{quoted(_('News of sales'))}: {count}</b>"
+        return _title("🔔", _("News of sales"), str(count))
 
 
 def original_in(notification: SalesNotification, chat_id: int) -> int | None:
@@ -92,7 +93,7 @@ def count_and_sum(totals: Totals) -> str:
 def _sold(facts: SaleFields, sale: Sale | None) -> str:
     return "\n".join(
         [
-            f"🎉 <b>{quoted(_('New sale'))}: {money(facts.sale_amount)}</b>",
+            _title("🎉", _("New sale"), money(facts.sale_amount)),
             "",
             _fact(_("Targetologist"), f"<b>{quoted(_owner(facts, sale))}</b>"),
             *_facts(facts, sale),
@@ -104,10 +105,10 @@ def _sold(facts: SaleFields, sale: Sale | None) -> str:
     )
 
 
-def _unattributed(facts: SaleFields, sale: Sale | None) -> str:
+def _ownerless(facts: SaleFields, sale: Sale | None) -> str:
     return "\n".join(
         [
-            f"❓ <b>{quoted(_('Sale without a targetologist'))}: {money(facts.sale_amount)}</b>",
+            _title("❓", _("Sale without a targetologist"), money(facts.sale_amount)),
             "",
             *_facts(facts, sale),
             _fact(_("Medium"), quoted(facts.utm_medium) or "—"),
@@ -120,13 +121,14 @@ def _unattributed(facts: SaleFields, sale: Sale | None) -> str:
 
 
 def _taken_back(facts: SaleFields, sale: Sale | None) -> str:
+    owner = _owner(facts, sale)
     return "\n".join(
         [
-            f"↩️ <b>{quoted(_('Sale taken back'))}: {money(facts.sale_amount)}</b>",
+            _title("↩️", _("Sale taken back"), money(facts.sale_amount)),
             "",
-            _fact(_("Targetologist"), f"<b>{quoted(_owner(facts, sale) or _('nobody'))}</b>"),
+            *([_fact(_("Targetologist"), f"<b>{quoted(owner)}</b>")] if owner else []),
             *_sums(facts.targetologist),
-            "",
+            *([""] if owner else []),
             *_links(facts, sale),
         ]
     )
@@ -156,7 +158,7 @@ def _sums(owner: Targetologist | None) -> list[str]:
 
 
 def _links(facts: SaleFields, sale: Sale | None) -> list[str]:
-    lines = [link(deal_url(facts.lead_id), f"{_('Deal in AmoCRM')} {_number(facts)}")]
+    lines = [link(deal_url(facts.lead_id), " ".join([_("Deal in AmoCRM"), _number(facts)]))]
     if sale is not None:
         address = settings.SITE_URL + reverse("admin:traffic_sale_change", args=[sale.pk])
         lines.append(link(address, _("Sale in the dashboard")))
@@ -205,6 +207,10 @@ def _originals(notification: SalesNotification) -> QuerySet[SalesNotification]:
 
 def _number(facts: SaleFields) -> str:
     return f"№ {facts.lead_id}"
+
+
+def _title(sign: str, text: str, value: str) -> str:
+    return f"{sign} <b>{quoted(text)}: {value}</b>"
 
 
 def _fact(title: str, text: str) -> str:
