@@ -35,6 +35,18 @@ TOKEN_PAUSE = 60.0
 
 TOKEN_REFUSED = gettext_noop("Telegram refuses the bot's token: check TELEGRAM_BOT_TOKEN.")
 
+# What Telegram says most often of a chat that it refuses, for the catalogue: it is stored as it came, and people read
+# it in their language (onai_project/stored_reasons.py).
+REFUSALS = (
+    gettext_noop("Chat not found"),
+    gettext_noop("Forbidden: bot was kicked from the group chat"),
+    gettext_noop("Forbidden: bot was kicked from the supergroup chat"),
+    gettext_noop("Forbidden: bot is not a member of the supergroup chat"),
+    gettext_noop("Forbidden: bot was blocked by the user"),
+    gettext_noop("Forbidden: user is deactivated"),
+    gettext_noop("Forbidden: the group chat was deleted"),
+)
+
 
 class Status(Enum):
     """What became of one attempt."""

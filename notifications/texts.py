@@ -9,6 +9,7 @@ from django.utils.translation import gettext as _
 
 from notifications.format import link, quoted
 from notifications.models import AlarmMessage, ChatMessage
+from onai_project.stored_reasons import reason_text
 
 
 def alarm_message(message: AlarmMessage) -> str:
@@ -39,7 +40,7 @@ def chat_message(message: ChatMessage) -> str:
             [
                 f"🔴 <b>{title}: {quoted(str(about))}</b>",
                 "",
-                quoted(about.disabled_reason),
+                quoted(reason_text(about.disabled_reason)),
                 quoted(_("Its messages fail until then: add the bot again, then press “Send a test” there.")),
                 "",
                 page,
