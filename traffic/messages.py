@@ -17,7 +17,9 @@ from onai_project.links import deal_url
 from onai_project.money import money
 from onai_project.periods import Period, preset_period, today, zone
 from traffic.dashboard import Totals
-from traffic.models import Sale, SaleFields, SalesNotification, Targetologist
+from traffic.decisions import BY_HAND
+from traffic.models import Funnel, Sale, SaleFields, SalesNotification, Targetologist
+from traffic.pipelines import product_name
 from traffic.totals import sum_sales
 
 Kind = SalesNotification.Kind
@@ -166,16 +168,19 @@ def _links(facts: SaleFields, sale: Sale | None) -> list[str]:
 
 
 def _product(sale: Sale) -> str:
-    return sale.funnel_type
+    """Return what the sale's pipeline sells, as entered in the admin; where nothing is, the funnel."""
+    if product := product_name(sale.pipeline_id):
+        return product
+    return Funnel.objects.filter(pk=sale.funnel_type).values_list("name", flat=True).first() or sale.funnel_type
 
 
 def _why(sale: Sale) -> str:
-    """Return by which rule a sale is somebody's, as it was found then."""
+    """Return by which rule a sale is somebody's, as it was found then, or that a person said so."""
+    if sale.matched_field == BY_HAND:
+        return _("assigned by hand")
     if sale.matched_rule is not None:
         return f"{sale.matched_field} {sale.matched_rule.get_match_display()} «{sale.matched_text}»"
-    if sale.matched_text:
-        return f"{sale.matched_field} «{sale.matched_text}»"
-    return _("assigned by hand")
+    return f"{sale.matched_field} «{sale.matched_text}»"
 
 
 def _owner(facts: SaleFields, sale: Sale | None) -> str:

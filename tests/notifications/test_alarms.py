@@ -18,7 +18,14 @@ from notifications.telegram import TOKEN_REFUSED
 from onai_project.alarms import business_time
 from tests.onai_project.rows import make_user
 from traffic.models import SalesNotification
-from webhooks.models import Heartbeat, WebhookDelivery, WebhookRefusal
+from webhooks.models import (
+    ApiState,
+    Heartbeat,
+    Reconciliation,
+    ReconciliationFinding,
+    WebhookDelivery,
+    WebhookRefusal,
+)
 
 pytestmark = pytest.mark.django_db
 ALMATY = ZoneInfo("Asia/Almaty")
@@ -41,6 +48,16 @@ def leak(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def admin_chat(number: int = -5, **fields: Any) -> TelegramChat:
     return TelegramChat.objects.create(chat_id=number, kind="admin", **fields)
+
+
+def miss_a_hook(*, ago: timedelta = timedelta(hours=3), kind: str = "won", lead_id: int = 1) -> None:
+    now = timezone.now()
+    run = Reconciliation.objects.create(since=now, done_until=now, until=now)
+    ReconciliationFinding.objects.create(run=run, lead_id=lead_id, kind=kind, at=now - ago)
+
+
+def trouble(kind: str, *, ago: timedelta = timedelta()) -> None:
+    ApiState.objects.create(trouble=kind, failures=1, failed_since=timezone.now() - ago, detail="GET /x: 4xx")
 
 
 def problems() -> set[str]:
@@ -135,10 +152,16 @@ def test_a_healthy_system_has_no_findings():
             "token",
             lambda: SalesNotification.objects.create(lead_id=1, sale_date=timezone.now(), error=TOKEN_REFUSED),
         ),
+        ("missed", miss_a_hook),
+        ("amocrm_api", lambda: trouble("token")),
+        ("amocrm_api", lambda: trouble("unpaid")),
+        ("amocrm_api", lambda: trouble("blocked", ago=timedelta(minutes=11))),
+        ("hook", lambda: ApiState.objects.create(hook_problem="there is no hook to this site")),
         ("chats", lambda: TelegramChat.objects.create(chat_id=-1, active=False, disabled_reason="kicked")),
     ],
 )
-def test_each_check_finds_its_own_trouble(name: str, break_it: Any):
+def test_each_check_finds_its_own_trouble(name: str, break_it: Any, settings: Any):
+    settings.AMOCRM_ACCESS_TOKEN = "a-token"
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
     break_it()
     assert problems() == {name}
@@ -163,6 +186,23 @@ def test_an_alarm_that_something_else_tells_of_stands_and_is_not_told(leak: dict
     alarms.look_and_tell()
     assert list(Alarm.objects.values_list("name", flat=True)) == ["quiet"]
     assert not AlarmMessage.objects.exists()
+
+
+def test_what_amocrm_waits_out_by_itself_and_history_are_no_trouble(settings: Any):
+    settings.AMOCRM_ACCESS_TOKEN = "a-token"
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    trouble("away", ago=timedelta(minutes=9))
+    miss_a_hook(ago=timedelta(days=9))
+    miss_a_hook(kind="differs")
+    miss_a_hook(lead_id=2)
+    ReconciliationFinding.objects.filter(lead_id=2).update(found_at=timezone.now() - timedelta(hours=25))
+    assert problems() == set()
+
+
+def test_without_a_token_the_api_and_the_hook_are_nobodys_trouble():
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    ApiState.objects.create(trouble="token", failed_since=timezone.now(), hook_problem="there is no hook to this site")
+    assert problems() == set()
 
 
 def test_silence_can_be_switched_off(settings: Any):

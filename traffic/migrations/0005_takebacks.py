@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("traffic", "0002_seed"),
+        ("traffic", "0004_funnels_and_decisions"),
     ]
 
     operations = [
