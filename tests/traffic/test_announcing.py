@@ -50,7 +50,7 @@ def arystans(**fields: Any) -> TelegramChat:
 
 def told() -> list[tuple[str, str | None, int, str]]:
     rows = SalesNotification.objects.order_by("lead_id", "win_number", "id")
-    return [(row.kind, row.chat and row.chat.title, row.win_number, row.notification_status) for row in rows]
+    return [(row.kind, row.chat.title if row.chat else None, row.win_number, row.notification_status) for row in rows]
 
 
 def sent(**columns: Any) -> None:

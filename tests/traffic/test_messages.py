@@ -15,7 +15,7 @@ from django.utils import translation
 from pytest_django import Settings
 
 from traffic import messages
-from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
+from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 
 pytestmark = pytest.mark.django_db
 NASTY = "<b>&\"_*'`[x](y)"
@@ -101,7 +101,7 @@ def test_a_sale_reads_like_this(kenesary: Targetologist):
         "🎉 <b>Новая продажа: 100\u2009000\u2009₸</b>\n"
         "\n"
         "Таргетолог: <b>Kenesary 👑</b>\n"
-        "Продукт: express\n"
+        "Продукт: Экспресс\n"
         "Кампания: tripwire_webhook_test\n"
         "Источник: kenesary_test\n"
         "По правилу: utm_campaign содержит «tripwire»\n"
@@ -120,7 +120,7 @@ def test_a_sale_that_nobody_has_reads_like_this():
     assert messages.message(notification_of()) == (
         "❓ <b>Продажа без таргетолога: 100\u2009000\u2009₸</b>\n"
         "\n"
-        "Продукт: express\n"
+        "Продукт: Экспресс\n"
         "Кампания: Random Campaign\n"
         "Источник: facebook\n"
         "Medium: cpc\n"
@@ -258,6 +258,17 @@ def test_what_is_not_known_is_a_dash():
 def test_a_rule_that_is_gone_still_says_what_it_found(kenesary: Targetologist):
     sale_of(targetologist=kenesary, matched_rule=None)
     assert "По правилу: utm_campaign «tripwire»\n" in messages.message(notification_of())
+
+
+def test_a_person_who_said_whose_it_is_stands_above_the_rules(kenesary: Targetologist):
+    sale_of(targetologist=kenesary, matched_rule=None, matched_field="override", matched_text="")
+    assert "По правилу: назначено вручную\n" in messages.message(notification_of())
+
+
+def test_the_product_is_the_one_that_is_entered_for_the_pipeline():
+    Pipeline.objects.create(pipeline_id=10418746, name="Воронка", product=NASTY)
+    sale_of()
+    assert f"Продукт: {NASTY_ESCAPED}\n" in messages.message(notification_of())
 
 
 def test_there_is_nothing_to_tell_of_a_sale_that_was_taken_back():
