@@ -117,5 +117,5 @@ def _sale(deal: DealState, win: Win, outcome: Outcome) -> StoredSale:
 
 def _select(lead_ids: Sequence[int]) -> dict[int, StoredSale]:
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT, [list(lead_ids)])
+        cursor.execute(_SELECT, [bulk.ids(lead_ids)])
         return {row[0]: StoredSale(*row) for row in cursor.fetchall()}
