@@ -98,6 +98,12 @@ def sales_csv(request: HttpRequest, session: CabinetSession) -> HttpResponse:
 
 
 @signed_in
+def payout_statement(request: HttpRequest, session: CabinetSession, number: int) -> HttpResponse:
+    """Show what one of the referrer's own payouts consists of, made to print."""
+    raise Http404
+
+
+@signed_in
 def qr(request: HttpRequest, session: CabinetSession, page: int) -> HttpResponse:
     """Give the QR code of one link to save or print."""
     link = next((link for link in links.links_of(session.referrer) if link.page == page), None)

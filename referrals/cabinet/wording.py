@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -19,6 +19,11 @@ from referrals.models import Conversion, Earning
 def day(moment: datetime) -> str:
     """Return a business day as people say it: 21 December 2025."""
     return date_format(timezone.localtime(moment, zone()), "j E Y")
+
+
+def date_text(value: date) -> str:
+    """Return a date as people say it: 21 December 2025."""
+    return date_format(value, "j E Y")
 
 
 def status_title(status: str) -> str:
