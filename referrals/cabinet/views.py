@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,6 +17,8 @@ from onai_project.periods import zone
 from referrals.cabinet import charts, chats, links, selectors, wording
 from referrals.cabinet.doors import signed_in
 from referrals.cabinet.models import CabinetSession, LinkedChat
+from referrals.payouts.models import Payout
+from referrals.payouts.statements import select_statement
 
 PER_PAGE = 50
 ON_HOME = 5
@@ -100,7 +102,8 @@ def sales_csv(request: HttpRequest, session: CabinetSession) -> HttpResponse:
 @signed_in
 def payout_statement(request: HttpRequest, session: CabinetSession, number: int) -> HttpResponse:
     """Show what one of the referrer's own payouts consists of, made to print."""
-    raise Http404
+    payout = get_object_or_404(Payout.objects.select_related("batch", "referrer"), pk=number, referrer=session.referrer)
+    return render(request, "payouts/statement.html", {"session": session, "statement": select_statement(payout)})
 
 
 @signed_in

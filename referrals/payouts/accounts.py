@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 _IBAN = re.compile(r"KZ\d{2}[0-9A-Z]{16}")
 _PHONE = re.compile(r"\+7\d{10}")
+_NAME = re.compile(r"[^\W\d_](?:[^\W_]|[ .'’«»\"-])*")
 # The weights of the control digit of an IIN; where the first give 10, the second.
 _WEIGHTS = ((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), (3, 4, 5, 6, 7, 8, 9, 10, 11, 1, 2))
 
@@ -41,6 +42,14 @@ def valid_iin(iin: str) -> None:
                     return
                 break
     raise ValidationError(_("No IIN: twelve digits, and the last one does not fit the others."))
+
+
+def valid_recipient(name: str) -> None:
+    """Raise ValidationError for what no bank takes as a name; so it begins no formula of a table either."""
+    if not _NAME.fullmatch(name):
+        raise ValidationError(
+            _("A name begins with a letter and has letters, digits, spaces, dots, quotes and hyphens.")
+        )
 
 
 def masked_account(account: str) -> str:

@@ -64,7 +64,7 @@ def batch_confirm(*, batch: PayoutBatch, fingerprint: str, by: User) -> list[Pay
         )
         if preview.fingerprint != fingerprint:
             raise PayoutError(
-                _("The sums have changed since you looked. Now there are %(count)d to pay, in all %(sum)s: check again.")
+                _("The sums have changed since you looked: now it is %(count)d people, in all %(sum)s. Check again.")
                 % {"count": len(preview.paid), "sum": money(preview.total)}
             )
         if not preview.paid:

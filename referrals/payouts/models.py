@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from referrals.models import Earning, Referrer
-from referrals.payouts.accounts import valid_account, valid_iin
+from referrals.payouts.accounts import valid_account, valid_iin, valid_recipient
 
 
 class BankDetails(models.Model):
@@ -19,7 +19,9 @@ class BankDetails(models.Model):
     referrer = models.OneToOneField(
         Referrer, on_delete=models.PROTECT, related_name="bank_details", verbose_name=_("referrer")
     )
-    recipient = models.CharField(_("recipient"), max_length=200, help_text=_("Full name, as the bank has it."))
+    recipient = models.CharField(
+        _("recipient"), max_length=200, validators=[valid_recipient], help_text=_("Full name, as the bank has it.")
+    )
     iin = models.CharField(
         _("IIN"), max_length=12, blank=True, default="", validators=[valid_iin], help_text=_("Twelve digits.")
     )
