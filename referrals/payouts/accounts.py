@@ -47,9 +47,7 @@ def valid_iin(iin: str) -> None:
 def valid_recipient(name: str) -> None:
     """Raise ValidationError for what no bank takes as a name; so it begins no formula of a table either."""
     if not _NAME.fullmatch(name):
-        raise ValidationError(
-            _("A name begins with a letter and has letters, digits, spaces, dots, quotes and hyphens.")
-        )
+        raise ValidationError(_("A name begins with a letter; letters, digits, spaces, dots, quotes, hyphens follow."))
 
 
 def masked_account(account: str) -> str:

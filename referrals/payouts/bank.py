@@ -80,8 +80,8 @@ def bank_xlsx(batch: PayoutBatch) -> bytes:
             cell = sheet.cell(number, column, value)
             if isinstance(value, str):
                 cell.data_type = "s"
-    for column, width in zip("ABCDEF", (10, 36, 16, 26, 14, 48), strict=True):
-        sheet.column_dimensions[column].width = width
+    for letter, width in zip("ABCDEF", (10, 36, 16, 26, 14, 48), strict=True):
+        sheet.column_dimensions[letter].width = width
     out = io.BytesIO()
     book.save(out)
     return out.getvalue()

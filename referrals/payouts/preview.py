@@ -100,7 +100,8 @@ def select_preview(*, cutoff: date, minimum: Decimal, referrers: Collection[int]
         rows = {row[0]: row[1:] for row in cursor.fetchall() if row[1] or row[3] or row[4]}
     people = Referrer.objects.in_bulk(list(rows))
     details = {one.referrer_id: one for one in BankDetails.objects.filter(referrer__in=list(rows))}
-    paid, unpaid = [], []
+    paid: list[Line] = []
+    unpaid: list[Line] = []
     for pk, (payable, entries, held, waiting) in rows.items():
         why = _why(people[pk], payable, held, minimum, details.get(pk))
         line = Line(people[pk], payable, entries, held, waiting, details.get(pk), why)

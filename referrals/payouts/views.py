@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.core import signing
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, Sum
+from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
@@ -105,7 +106,7 @@ def batch_results(request: HttpRequest, pk: int) -> HttpResponse:
         return _change(request, pk, lambda batch, by: _apply(request, by))
     form = ResultsForm(request.POST, request.FILES)
     if not form.is_valid():
-        messages.error(request, " ".join(form.errors["file"]))
+        messages.error(request, _complaints(form))
         return redirect("admin:payouts_payoutbatch_change", pk)
     read = bank.results_read(content=form.cleaned_data["file"].read(), batch=batch)
     payouts = {payout.pk: payout for payout in batch.payouts.select_related("referrer")}
@@ -169,9 +170,13 @@ def _apply(request: HttpRequest, by: User) -> str:
 def _paid(request: HttpRequest, payouts: list[int], by: User) -> str:
     form = PaidForm(request.POST)
     if not form.is_valid():
-        raise batches.PayoutError(" ".join(text for texts in form.errors.values() for text in texts))
+        raise batches.PayoutError(_complaints(form))
     count = batches.payouts_mark_paid(payouts=payouts, by=by, **form.cleaned_data)
     return ngettext("%(count)d payout is paid.", "%(count)d payouts are paid.", count) % {"count": count}
+
+
+def _complaints(form: Form) -> str:
+    return " ".join(str(text) for texts in form.errors.values() for text in texts)
 
 
 def _change(
