@@ -160,7 +160,7 @@ def test_the_database_refuses_a_way_back(payout, manager, before, after):
     ],
 )
 def test_the_database_refuses_to_change_what_is_frozen(payout, statement):
-    with pytest.raises(DatabaseError, match="frozen|never deleted|does not become|append-only"), transaction.atomic():
+    with pytest.raises(DatabaseError, match=r"frozen|never deleted|does not become|append-only"), transaction.atomic():
         connection.cursor().execute(statement)
 
 
