@@ -166,3 +166,11 @@ class LedgerCheckAdmin(ReadOnlyAdmin):
     @display(description=_("seconds"), ordering="seconds")
     def duration(self, check: LedgerCheck) -> str:
         return f"{check.seconds:.1f}".replace(".", ",")
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the findings."""
+        return views.check_page(request, views.number_of(object_id))
+
+    def get_urls(self) -> list[Any]:
+        run = path("run/", self.admin_site.admin_view(views.check_run), name="payouts_ledgercheck_run")
+        return [run, *super().get_urls()]

@@ -20,8 +20,9 @@ from django.utils.translation import ngettext
 from onai_project.money import money
 from onai_project.periods import today
 from referrals.payouts import bank, batches, wording
+from referrals.payouts.checks import findings_of, ledger_check
 from referrals.payouts.forms import PaidForm, ResultsForm
-from referrals.payouts.models import Payout, PayoutBatch
+from referrals.payouts.models import LedgerCheck, Payout, PayoutBatch
 from referrals.payouts.preview import select_preview
 from referrals.payouts.statements import select_statement
 
@@ -150,6 +151,29 @@ def payout_statement(request: HttpRequest, pk: int) -> HttpResponse:
     """Show what a payout consists of, made to print."""
     payout = _payout(request, pk)
     return TemplateResponse(request, "payouts/statement.html", {"statement": select_statement(payout)})
+
+
+def check_page(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show what a check of the ledger found."""
+    if not request.user.has_perm("payouts.view_ledgercheck"):
+        raise PermissionDenied
+    check = get_object_or_404(LedgerCheck, pk=pk)
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Check of the ledger %(check)s") % {"check": check},
+        "check": check,
+        "findings": findings_of(check),
+    }
+    return TemplateResponse(request, "payouts/check.html", context)
+
+
+def check_run(request: HttpRequest) -> HttpResponse:
+    """Check the ledger now."""
+    if not request.user.has_perm("payouts.view_ledgercheck"):
+        raise PermissionDenied
+    if request.method != "POST":
+        return redirect("admin:payouts_ledgercheck_changelist")
+    return redirect("admin:payouts_ledgercheck_change", ledger_check().pk)
 
 
 def number_of(object_id: str) -> int:

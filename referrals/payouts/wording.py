@@ -39,7 +39,7 @@ def batch_status(batch: PayoutBatch, states: Collection[str]) -> tuple[str, str]
     if batch.state == PayoutBatch.State.VOID:
         return "", _("Void")
     if Payout.State.FAILED in states:
-        return "danger", _("Some not transferred")
+        return "danger", _("Refusals")
     if Payout.State.CONFIRMED in states:
         return "info", _("Being paid")
     return ("success", _("Paid")) if Payout.State.PAID in states else ("", _("Void"))
