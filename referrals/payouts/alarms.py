@@ -19,7 +19,7 @@ OVERDUE = timedelta(hours=30)
 
 @register("ledger", gettext_lazy("The ledger agrees"))
 def ledger() -> str:
-    """Say so when the last check found something wrong, or when it is overdue. Before the first conversion all is well."""
+    """Say so when the last check found something wrong, or when it is overdue. Before the first sale all is well."""
     last = LedgerCheck.objects.first()
     if last is not None and last.wrong:
         titles = [finding.title for finding in findings_of(last) if finding.count]

@@ -11,7 +11,7 @@ from django.db import connection
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from referrals.ledger import wrong_balances
+from referrals.payouts.balances import wrong_balances
 from referrals.payouts.models import LedgerCheck
 from webhooks.utm import referral_code
 

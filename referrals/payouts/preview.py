@@ -19,9 +19,9 @@ from referrals.payouts.models import BankDetails
 # holds back what is owed to a referrer, never what they owe: a paid commission that was taken back counts all the same.
 _OPEN = """
 WITH open AS (
-    SELECT earning.id, earning.referrer_id, earning.amount, conversion.available_at < %(until)s AS due,
+    SELECT earning.id, earning.referrer_id, earning.amount, earning.available_at < %(until)s AS due,
            conversion.hold_reason <> ALL(%(no_hold)s) AS held,
-           sum(earning.amount) FILTER (WHERE conversion.available_at < %(until)s)
+           sum(earning.amount) FILTER (WHERE earning.available_at < %(until)s)
                OVER (PARTITION BY earning.referrer_id, earning.conversion_id) AS net
     FROM referral_earnings AS earning JOIN referral_conversions AS conversion ON conversion.id = earning.conversion_id
     WHERE NOT EXISTS (SELECT FROM referral_payout_items AS item WHERE item.earning_id = earning.id AND item.live)

@@ -21,7 +21,7 @@ from referrals.payouts.models import (
     PayoutEvent,
     PayoutItem,
 )
-from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
+from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -31,6 +31,8 @@ from webhooks.models import (
     Deal,
     DealTransition,
     Heartbeat,
+    Reconciliation,
+    ReconciliationFinding,
     WebhookDelivery,
     WebhookLog,
     WebhookRefusal,
@@ -64,23 +66,21 @@ def make_conversion(lead_id: int, referrer: Referrer, *, when: datetime | None =
     """Create a won conversion of 50 000 tenge with its accrual of 10 %, payable a fortnight after the sale."""
     when = when or timezone.now()
     defaults = {"lead_name": f"Сделка {lead_id}", "sale_amount": Decimal(50_000), "state": "won"}
+    available_at = when + timedelta(days=14)
     conversion = Conversion.objects.create(
         lead_id=lead_id,
         referrer=referrer,
         utm_source=referrer.code,
         sale_date=when,
-        available_at=when + timedelta(days=14),
+        available_at=available_at,
         **{**defaults, **fields},
     )
     if conversion.sale_amount:
         amount = conversion.sale_amount / 10
-        Earning.objects.create(
-            conversion=conversion, referrer=referrer, seq=1, kind="accrual", amount=amount, reason="10 %: 50000"
-        )
+        common: dict[str, Any] = {"conversion": conversion, "referrer": referrer, "available_at": available_at}
+        Earning.objects.create(**common, seq=1, kind="accrual", amount=amount, reason="10 %: 50000")
         if conversion.state == "reversed":
-            Earning.objects.create(
-                conversion=conversion, referrer=referrer, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK
-            )
+            Earning.objects.create(**common, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK)
     return conversion
 
 
@@ -119,10 +119,14 @@ def one_of_each() -> None:
     ApiState.objects.create(trouble="token", detail="401", failures=2, failed_since=now, paused_until=now)
     ApiQuestion.objects.create(kind="deal", object_id=31, due_at=now, error=reasons.NOT_IN_AMOCRM)
     Contact.objects.create(contact_id=7, name="Айгерим Тестова", phone="+7 700 000 00 01", email="x@d.b")
+    run = Reconciliation.objects.create(since=now, done_until=now, until=now, deals=3, entered=1, missed=1, error="504")
+    for kind in ReconciliationFinding.Kind.values:
+        ReconciliationFinding.objects.create(run=run, lead_id=31, kind=kind, at=now, fields="price, wins")
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
     Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
+    Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
     make_sale(33, state="reversed")

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.django_db
 TRAFFIC = ["traffic-dashboard", "admin:traffic_sale_changelist", "admin:traffic_salesnotification_changelist"]
 RULES = [
     "admin:traffic_attributionrule_changelist",
+    "admin:traffic_funnel_changelist",
+    "admin:traffic_pipeline_changelist",
     "admin:traffic_targetologist_changelist",
     "admin:notifications_telegramchat_changelist",
 ]
@@ -27,6 +29,8 @@ WEBHOOKS = [
     *(f"admin:webhooks_{model}_changelist" for model in ("webhookdelivery", "webhooklog", "deal", "dealtransition")),
     *(f"admin:webhooks_{model}_changelist" for model in ("webhookrefusal", "counter", "heartbeat", "apistate")),
     "admin:webhooks_apiquestion_changelist",
+    "admin:webhooks_reconciliation_changelist",
+    "admin:webhooks_reconciliationfinding_changelist",
 ]
 STATE = ["system-state", "admin:notifications_alarmmessage_changelist"]
 USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]
