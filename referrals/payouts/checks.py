@@ -1,4 +1,4 @@
-"""Whether the books agree with themselves and with the deals: every check counts what is wrong, and should find none."""
+"""Whether the books agree with themselves and with the deals: every check counts what is wrong, and finds none."""
 
 from __future__ import annotations
 
@@ -47,7 +47,9 @@ SELECT payout.id FROM referral_payouts AS payout JOIN referral_payout_batches AS
 WHERE payout.state = 'paid' AND (
     batch.state <> 'confirmed'
     OR NOT EXISTS (SELECT FROM referral_payout_items AS item WHERE item.payout_id = payout.id)
-    OR NOT EXISTS (SELECT FROM referral_payout_events AS event WHERE event.payout_id = payout.id AND event.kind = 'paid')
+    OR NOT EXISTS (
+        SELECT FROM referral_payout_events AS event WHERE event.payout_id = payout.id AND event.kind = 'paid'
+    )
 ) ORDER BY payout.id
 """
 _WITHOUT = """
@@ -128,7 +130,7 @@ def ledger_check() -> LedgerCheck:
         findings[check.name] = {"count": count, "examples": examples}
     return LedgerCheck.objects.create(
         seconds=time.monotonic() - started,
-        wrong=sum(finding["count"] for finding in findings.values()),  # type: ignore[misc]
+        wrong=sum(finding["count"] for finding in findings.values()),
         findings=findings,
     )
 

@@ -45,6 +45,7 @@ def take_back(conversion: Conversion, amount: int | None = None) -> Earning:
         kind="reversal",
         amount=-taken,
         reason="the sale was taken back",
+        available_at=entries[-1].available_at,
     )
 
 

@@ -165,5 +165,3 @@ def test_the_page_checks_now_and_shows_what_is_wrong(books, manager, client):
     page = answer.content.decode()
     assert f"{books.pk} 1 20000" in page
     assert "1 строка неверна" in page
-
-

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -54,12 +54,10 @@ def test_what_is_not_available_yet_waits(dana):
 
 
 def test_available_at_any_time_of_the_cutoff_day_in_almaty_is_due(dana):
-    conversion = due_conversion(1, dana)
-    cutoff = date(2025, 12, 20)
-    Conversion.objects.update(available_at=datetime(2025, 12, 20, 18, 59, 59, tzinfo=UTC))
-    assert len(select_preview(cutoff=cutoff, minimum=Decimal(1)).paid) == 1
-    Conversion.objects.filter(pk=conversion.pk).update(available_at=datetime(2025, 12, 20, 19, tzinfo=UTC))
-    assert select_preview(cutoff=cutoff, minimum=Decimal(1)).paid == []
+    midnight = datetime(2025, 12, 20, 19, tzinfo=UTC)
+    due_conversion(1, dana, 70_000, when=midnight - timedelta(days=14, seconds=1))
+    due_conversion(2, dana, when=midnight - timedelta(days=14))
+    assert [line.payable for line in select_preview(cutoff=date(2025, 12, 20), minimum=Decimal(1)).paid] == [7000]
 
 
 def test_a_held_conversion_is_not_paid_and_the_others_are(dana):
