@@ -31,7 +31,7 @@ from onai_project.admin_base import (
 from referrals import ledger
 from referrals.dashboard import with_balance
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
-from referrals.status import COLOURS, Status, conversion_status, status_sentence
+from referrals.status import COLOURS, Status, conversion_status, last_payout, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 KIND_COLOURS = {"accrual": "success", "reversal": "danger", "adjustment": "warning"}
@@ -112,7 +112,11 @@ class ConversionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         conversions: QuerySet[Conversion] = super().get_queryset(request)
-        return conversions.annotate(status=conversion_status(timezone.now()))
+        return conversions.annotate(
+            status=conversion_status(timezone.now()),
+            payout_number=last_payout("pk"),
+            paid_on=last_payout("paid_on"),
+        )
 
     @display(description="AmoCRM")
     def deal(self, conversion: Conversion) -> str:

@@ -108,6 +108,7 @@ def _balance(referrer: Referrer) -> str:
         _bold(_("To be paid"), money(balance.available)),
         _line(_("Waiting"), money(balance.waiting)),
         _line(_("Held back"), money(balance.hold)),
+        *([_line(_("On its way"), money(balance.in_payout))] if balance.in_payout else []),
         _line(_("Paid"), money(balance.paid)),
         "",
         quoted(wording.balance_sentence(balance)),

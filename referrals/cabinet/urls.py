@@ -12,6 +12,7 @@ urlpatterns = [
     path("sales/", views.sales, name="sales"),
     path("sales.csv", views.sales_csv, name="sales-csv"),
     path("qr/<int:page>.svg", views.qr, name="qr"),
+    path("payouts/", views.payouts, name="payouts"),
     path("payouts/<int:number>/", views.payout_statement, name="payout"),
     path("settings/", views.settings_page, name="settings"),
     path("settings/messages/", views.messages_save, name="messages"),
