@@ -8,17 +8,20 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, CharField, Count, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, TruncDate
 from django.utils import timezone
 
-from onai_project.periods import Period, zone
+from onai_project.periods import Period, previous_period, zone
+from referrals.commissions import NOTHING
 from referrals.models import Conversion, Earning, Referrer
+from referrals.payouts.models import Payout, PayoutItem
+from referrals.status import Status, conversion_status, entry_status, last_payout
 
 # A few screens of a phone; the lists have the rest.
 LATEST = 20
-
-PAYABLE = "payable"
+# These two wait for the referrer, not for a decision about a sale.
+_NO_DECISION = [Conversion.Hold.NONE, Conversion.Hold.UNCLAIMED, Conversion.Hold.INACTIVE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Totals:
     """Conversions, their known sales sum in tenge, and how many of them lack an amount."""
 
     conversions: int = 0
-    known: Decimal = Decimal(0)
+    known: Decimal = NOTHING
     without_amount: int = 0
 
     @property
@@ -44,69 +47,94 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Commission:
-    """Whole tenge of the ledger: what can be paid now, and what waits and why."""
+    """Whole tenge of the ledger, by what stands between it and the referrer; each tenge is in one part.
 
-    payable: Decimal = Decimal(0)
-    unclaimed: Decimal = Decimal(0)
-    inactive: Decimal = Decimal(0)
-    waiting: Decimal = Decimal(0)
+    What was paid and then taken back is a debt: it lessens `available`, as the next payout will.
+    """
+
+    hold: Decimal = NOTHING
+    waiting: Decimal = NOTHING
+    available: Decimal = NOTHING
+    in_payout: Decimal = NOTHING
+    paid: Decimal = NOTHING
 
     @property
     def accrued(self) -> Decimal:
         """All of it."""
-        return self.payable + self.on_hold
+        return self.hold + self.waiting + self.available + self.in_payout + self.paid
 
     @property
-    def on_hold(self) -> Decimal:
-        """What cannot be paid now, for whatever reason."""
-        return self.unclaimed + self.inactive + self.waiting
+    def owed(self) -> Decimal:
+        """All that is not paid."""
+        return self.accrued - self.paid
 
     def __add__(self, other: Commission) -> Commission:
         return Commission(
-            self.payable + other.payable,
-            self.unclaimed + other.unclaimed,
-            self.inactive + other.inactive,
+            self.hold + other.hold,
             self.waiting + other.waiting,
+            self.available + other.available,
+            self.in_payout + other.in_payout,
+            self.paid + other.paid,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One referrer's conversions and commission in the period."""
+    """One referrer's conversions and commission in the period, and the conversions of the one before."""
 
     referrer: Referrer
     totals: Totals
     commission: Commission
+    before: Totals
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The conversions of one business day."""
+    """The conversions of one business day, and what they earned."""
 
     day: date
     totals: Totals
+    accrued: Decimal = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The same numbers of the period before."""
+
+    period: Period
+    totals: Totals
+    accrued: Decimal
+    days: list[Day]
 
 
 @dataclass(frozen=True, slots=True)
 class ReferralDashboard:
-    """Everything on the page. Sums of `lines` are the totals; `unclaimed` is of all time, for it waits for a person."""
+    """Everything on the page. `lines` and `days` add up to the totals; `liability`, `unclaimed` and `held` are of all
+    time, for they wait for a person."""
 
     period: Period
+    referrer: Referrer | None
     totals: Totals
     commission: Commission
     reversed: Totals
     lines: list[Line]
     days: list[Day]
-    latest: list[Conversion]
+    before: Before
+    latest: list[Any]  # conversions with `status`
+    liability: Commission
     unclaimed: list[Any]  # referrers with `balance` and `won_conversions`
+    held: list[Conversion]
+    held_count: int
 
 
-def referral_dashboard(period: Period, now: datetime | None = None) -> ReferralDashboard:
-    """Return the dashboard of a period. `now` decides what is payable already."""
-    in_period = Q(sale_date__gte=period.start, sale_date__lt=period.end)
-    conversions = Conversion.objects.filter(in_period)
+def referral_dashboard(
+    period: Period, now: datetime | None = None, referrer: Referrer | None = None
+) -> ReferralDashboard:
+    """Return the dashboard of a period, of one referrer if it is given. `now` decides what is available already."""
+    now = now or timezone.now()
+    compared = previous_period(period, timezone.localdate(now, zone()))
+    conversions = conversions_of(period, referrer)
     won = conversions.filter(state=Conversion.State.WON)
-
     by_referrer: dict[int, Totals] = {}
     taken_back = Totals()
     for row in _summed(conversions.values("state", "referrer_id")):
@@ -114,26 +142,60 @@ def referral_dashboard(period: Period, now: datetime | None = None) -> ReferralD
             taken_back += _totals(row)
         else:
             by_referrer[row["referrer_id"]] = _totals(row)
-    commissions = _commissions(period, now or timezone.now())
-    by_day = {row["day"]: _totals(row) for row in _summed(won.values(day=TruncDate("sale_date", tzinfo=zone())))}
-
-    # A referrer whose only conversions were taken back has no line: their entries add up to nothing.
-    shown = by_referrer.keys() | {key for key, commission in commissions.items() if commission.accrued}
-    lines = [
-        Line(referrer, by_referrer.get(referrer.pk, Totals()), commissions.get(referrer.pk, Commission()))
-        for referrer in Referrer.objects.filter(pk__in=shown)
-    ]
-    lines.sort(key=lambda line: (-line.commission.accrued, -line.totals.conversions, line.referrer.code))
+    before = conversions_of(compared, referrer).filter(state=Conversion.State.WON)
+    before_by_referrer = {row["referrer_id"]: _totals(row) for row in _summed(before.values("referrer_id"))}
+    commissions = _commissions(period, referrer, now)
+    before_days = _days(compared, referrer, before)
+    held = _held()
+    latest = won.select_related("referrer").annotate(
+        status=conversion_status(now), payout_number=last_payout("pk"), paid_on=last_payout("paid_on")
+    )
     return ReferralDashboard(
         period=period,
+        referrer=referrer,
         totals=sum(by_referrer.values(), Totals()),
         commission=sum(commissions.values(), Commission()),
         reversed=taken_back,
-        lines=lines,
-        days=[Day(day, by_day.get(day, Totals())) for day in period.days],
-        latest=list(won.select_related("referrer").order_by("-sale_date", "-pk")[:LATEST]),
-        unclaimed=list(with_balance(Referrer.objects.filter(claimed=False)).order_by("-balance", "code")[:LATEST]),
+        lines=_lines(by_referrer, before_by_referrer, commissions),
+        days=_days(period, referrer, won),
+        before=Before(
+            compared,
+            sum(before_by_referrer.values(), Totals()),
+            sum((day.accrued for day in before_days), NOTHING),
+            before_days,
+        ),
+        latest=list(
+            won.select_related("referrer")
+            .annotate(status=conversion_status(now))
+            .order_by("-sale_date", "-pk")[:LATEST]
+        ),
+        liability=select_liability(now),
+        unclaimed=_unclaimed(),
+        held=list(held.select_related("referrer").order_by("-sale_date", "-pk")[:LATEST]),
+        held_count=held.count(),
     )
+
+
+def conversions_of(period: Period, referrer: Referrer | None = None) -> QuerySet[Conversion]:
+    """Return the conversions of a period by the day of the sale, of one referrer if it is given."""
+    conversions = Conversion.objects.filter(sale_date__gte=period.start, sale_date__lt=period.end)
+    return conversions if referrer is None else conversions.filter(referrer=referrer)
+
+
+def entries_of(period: Period, referrer: Referrer | None = None) -> QuerySet[Earning]:
+    """Return the ledger entries of a period: an entry belongs to the day of its sale."""
+    entries = Earning.objects.filter(conversion__sale_date__gte=period.start, conversion__sale_date__lt=period.end)
+    return entries if referrer is None else entries.filter(referrer=referrer)
+
+
+def select_liability(now: datetime) -> Commission:
+    """Return what is owed to all referrers today, by what stands before it; `paid` is all that was ever paid."""
+    unpaid = Earning.objects.exclude(
+        pk__in=PayoutItem.objects.filter(live=True, payout__state=Payout.State.PAID).values("earning")
+    )
+    paid = Payout.objects.filter(state=Payout.State.PAID).aggregate(sum=Sum("amount"))["sum"]
+    rows = unpaid.values(status=entry_status(now)).annotate(sum=Sum("amount")).order_by()
+    return sum((_part(row) for row in rows), Commission(paid=paid or NOTHING))
 
 
 def with_balance(referrers: QuerySet[Referrer]) -> QuerySet[Any]:
@@ -157,26 +219,60 @@ def with_balance(referrers: QuerySet[Referrer]) -> QuerySet[Any]:
     )
 
 
-def _commissions(period: Period, now: datetime) -> dict[int, Commission]:
-    """Return the ledger's sums of the period's conversions by referrer; the entries belong to the day of the sale."""
-    hold = Case(
-        When(referrer__claimed=False, then=Value("unclaimed")),
-        When(referrer__active=False, then=Value("inactive")),
-        When(conversion__available_at__gt=now, then=Value("waiting")),
-        default=Value(PAYABLE),
-        output_field=CharField(),
-    )
+def _held() -> QuerySet[Conversion]:
+    """Return the conversions that a person has to release or reject."""
+    return Conversion.objects.filter(state=Conversion.State.WON, rejected="").exclude(hold_reason__in=_NO_DECISION)
+
+
+def _unclaimed() -> list[Any]:
+    return list(with_balance(Referrer.objects.filter(claimed=False)).order_by("-balance", "code")[:LATEST])
+
+
+def _lines(won: dict[int, Totals], before: dict[int, Totals], commissions: dict[int, Commission]) -> list[Line]:
+    # A referrer whose only conversions were taken back has no line: their entries add up to nothing.
+    shown = won.keys() | {key for key, commission in commissions.items() if commission.accrued or commission.owed}
+    lines = [
+        Line(
+            referrer,
+            won.get(referrer.pk, Totals()),
+            commissions.get(referrer.pk, Commission()),
+            before.get(referrer.pk, Totals()),
+        )
+        for referrer in Referrer.objects.filter(pk__in=shown)
+    ]
+    lines.sort(key=lambda line: (-line.commission.accrued, -line.totals.conversions, line.referrer.code))
+    return lines
+
+
+def _commissions(period: Period, referrer: Referrer | None, now: datetime) -> dict[int, Commission]:
     rows = (
-        Earning.objects.filter(conversion__sale_date__gte=period.start, conversion__sale_date__lt=period.end)
-        .values("referrer_id", hold=hold)
+        entries_of(period, referrer)
+        .values("referrer_id", status=entry_status(now))
         .annotate(sum=Sum("amount"))
         .order_by()
     )
     sums: dict[int, Commission] = {}
     for row in rows:
-        part = Commission(**{row["hold"]: row["sum"]})
-        sums[row["referrer_id"]] = sums.get(row["referrer_id"], Commission()) + part
+        sums[row["referrer_id"]] = sums.get(row["referrer_id"], Commission()) + _part(row)
     return sums
+
+
+def _part(row: Any) -> Commission:
+    """Return a status's sum in its part; what is neither held nor waits is what the next payout counts."""
+    own = (Status.HOLD, Status.WAITING, Status.IN_PAYOUT, Status.PAID)
+    return Commission(**{row["status"] if row["status"] in own else "available": row["sum"]})
+
+
+def _days(period: Period, referrer: Referrer | None, won: QuerySet[Conversion]) -> list[Day]:
+    totals = {row["day"]: _totals(row) for row in _summed(won.values(day=TruncDate("sale_date", tzinfo=zone())))}
+    accrued = {
+        row["day"]: row["sum"]
+        for row in entries_of(period, referrer)
+        .values(day=TruncDate("conversion__sale_date", tzinfo=zone()))
+        .annotate(sum=Sum("amount"))
+        .order_by()
+    }
+    return [Day(day, totals.get(day, Totals()), accrued.get(day, NOTHING)) for day in period.days]
 
 
 def _summed(rows: Any) -> Iterable[dict[str, Any]]:
@@ -187,4 +283,4 @@ def _summed(rows: Any) -> Iterable[dict[str, Any]]:
 
 
 def _totals(row: dict[str, Any]) -> Totals:
-    return Totals(row["count"], row["known"] or Decimal(0), row["count"] - row["priced"])
+    return Totals(row["count"], row["known"] or NOTHING, row["count"] - row["priced"])
