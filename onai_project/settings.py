@@ -122,7 +122,6 @@ INSTALLED_APPS = [
     "referrals.payouts",
 ]
 MIDDLEWARE = [
-    "webhooks.middleware.door",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
