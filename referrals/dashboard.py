@@ -164,11 +164,7 @@ def referral_dashboard(
             sum((day.accrued for day in before_days), NOTHING),
             before_days,
         ),
-        latest=list(
-            won.select_related("referrer")
-            .annotate(status=conversion_status(now))
-            .order_by("-sale_date", "-pk")[:LATEST]
-        ),
+        latest=list(latest.order_by("-sale_date", "-pk")[:LATEST]),
         liability=select_liability(now),
         unclaimed=_unclaimed(),
         held=list(held.select_related("referrer").order_by("-sale_date", "-pk")[:LATEST]),

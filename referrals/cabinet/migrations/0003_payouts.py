@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("cabinet", "0001_initial"),
+        ("cabinet", "0002_message_sent_to"),
         ("notifications", "0003_referrer_chat"),
         ("payouts", "0002_guards"),
         ("referrals", "0003_seed"),
