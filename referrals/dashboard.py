@@ -2,26 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+from django.db import connection, transaction
 from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce, TruncDate
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
-from onai_project.periods import Period, previous_period, zone
+from onai_project.periods import Period, day_start, previous_period, zone
 from referrals.commissions import NOTHING
 from referrals.models import Conversion, Earning, Referrer
-from referrals.payouts.models import Payout, PayoutItem
-from referrals.status import Status, conversion_status, entry_status, last_payout
+from referrals.payouts.models import Payout
+from referrals.status import conversion_status, last_payout
 
 # A few screens of a phone; the lists have the rest.
 LATEST = 20
 # These two wait for the referrer, not for a decision about a sale.
 _NO_DECISION = [Conversion.Hold.NONE, Conversion.Hold.UNCLAIMED, Conversion.Hold.INACTIVE]
+
+# A year of sales is grouped in memory; with PostgreSQL's default it would be sorted on disk.
+_ROOM = "SET LOCAL work_mem = '32MB'"
+# Days are counted from 1 by their midnights: a time zone asked for each row would take longer than all the rest.
+_CONVERSIONS = """
+SELECT GROUPING(referrer_id), state, referrer_id, day, count(*), count(sale_amount), sum(sale_amount)
+FROM (
+    SELECT state, referrer_id, sale_amount, width_bucket(sale_date, %(midnights)s::timestamptz[]) AS day
+    FROM referral_conversions
+    WHERE sale_date >= %(start)s AND sale_date < %(end)s AND coalesce(referrer_id = %(referrer)s::bigint, true)
+) AS sold
+GROUP BY GROUPING SETS ((state, referrer_id), (state, day))
+HAVING GROUPING(referrer_id) = 0 OR state = 'won'
+"""
+# The parts are those of status.entry_status, and a test holds them equal; there each entry is asked by itself, here a
+# year of them is joined and added up.
+_ENTRIES = """
+SELECT GROUPING(referrer_id), referrer_id, day, sum(amount),
+       coalesce(sum(amount) FILTER (WHERE payout = 'paid'), 0),
+       coalesce(sum(amount) FILTER (WHERE payout <> 'paid'), 0),
+       coalesce(sum(amount) FILTER (WHERE payout IS NULL AND counts AND held), 0),
+       coalesce(sum(amount) FILTER (WHERE payout IS NULL AND counts AND NOT held AND waits), 0)
+FROM (
+    SELECT entry.referrer_id, width_bucket(sale.sale_date, %(midnights)s::timestamptz[]) AS day, entry.amount,
+           payout.state AS payout,
+           sale.state = 'won' AND sale.rejected = '' AND sale.referrer_id = entry.referrer_id AS counts,
+           sale.hold_reason <> '' AS held, sale.sale_amount IS NOT NULL AND entry.available_at > %(now)s AS waits
+    FROM referral_conversions AS sale
+    JOIN referral_earnings AS entry ON entry.conversion_id = sale.id
+    LEFT JOIN referral_payout_items AS item ON item.earning_id = entry.id AND item.live
+    LEFT JOIN referral_payouts AS payout ON payout.id = item.payout_id
+    WHERE sale.sale_date >= %(start)s AND sale.sale_date < %(end)s
+      AND coalesce(entry.referrer_id = %(referrer)s::bigint, true)
+) AS posted
+GROUP BY GROUPING SETS ((referrer_id), (day))
+"""
+# Of all entries, those on hold and those that wait: few, beside what was paid in years.
+_NOT_YET = """
+SELECT coalesce(sum(entry.amount) FILTER (WHERE sale.hold_reason <> ''), 0),
+       coalesce(sum(entry.amount) FILTER (WHERE sale.hold_reason = '' AND sale.sale_amount IS NOT NULL), 0)
+FROM referral_earnings AS entry
+JOIN referral_conversions AS sale ON sale.id = entry.conversion_id
+LEFT JOIN referral_payout_items AS item ON item.earning_id = entry.id AND item.live
+WHERE (entry.available_at > %(now)s OR sale.hold_reason <> '') AND item.id IS NULL
+  AND sale.state = 'won' AND sale.rejected = '' AND sale.referrer_id = entry.referrer_id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +154,21 @@ class Before:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sums:
+    """One period: won conversions and commission by referrer and by day, and what was taken back."""
+
+    by_referrer: dict[int, Totals]
+    by_day: dict[date, Totals]
+    commissions: dict[int, Commission]
+    accrued_by_day: dict[date, Decimal]
+    reversed: Totals
+
+    def days(self, period: Period) -> list[Day]:
+        """Return every day of the period."""
+        return [Day(day, self.by_day.get(day, Totals()), self.accrued_by_day.get(day, NOTHING)) for day in period.days]
+
+
+@dataclass(frozen=True, slots=True)
 class ReferralDashboard:
     """Everything on the page. `lines` and `days` add up to the totals; `liability`, `unclaimed` and `held` are of all
     time, for they wait for a person."""
@@ -135,17 +196,7 @@ def referral_dashboard(
     compared = previous_period(period, timezone.localdate(now, zone()))
     conversions = conversions_of(period, referrer)
     won = conversions.filter(state=Conversion.State.WON)
-    by_referrer: dict[int, Totals] = {}
-    taken_back = Totals()
-    for row in _summed(conversions.values("state", "referrer_id")):
-        if row["state"] == Conversion.State.REVERSED:
-            taken_back += _totals(row)
-        else:
-            by_referrer[row["referrer_id"]] = _totals(row)
-    before = conversions_of(compared, referrer).filter(state=Conversion.State.WON)
-    before_by_referrer = {row["referrer_id"]: _totals(row) for row in _summed(before.values("referrer_id"))}
-    commissions = _commissions(period, referrer, now)
-    before_days = _days(compared, referrer, before)
+    sums, before = _sums(period, referrer, now), _sums(compared, referrer, now)
     held = _held()
     latest = won.select_related("referrer").annotate(
         status=conversion_status(now), payout_number=last_payout("pk"), paid_on=last_payout("paid_on")
@@ -153,16 +204,16 @@ def referral_dashboard(
     return ReferralDashboard(
         period=period,
         referrer=referrer,
-        totals=sum(by_referrer.values(), Totals()),
-        commission=sum(commissions.values(), Commission()),
-        reversed=taken_back,
-        lines=_lines(by_referrer, before_by_referrer, commissions),
-        days=_days(period, referrer, won),
+        totals=sum(sums.by_referrer.values(), Totals()),
+        commission=sum(sums.commissions.values(), Commission()),
+        reversed=sums.reversed,
+        lines=_lines(sums, before),
+        days=sums.days(period),
         before=Before(
             compared,
-            sum(before_by_referrer.values(), Totals()),
-            sum((day.accrued for day in before_days), NOTHING),
-            before_days,
+            sum(before.by_referrer.values(), Totals()),
+            sum(before.accrued_by_day.values(), NOTHING),
+            before.days(compared),
         ),
         latest=list(latest.order_by("-sale_date", "-pk")[:LATEST]),
         liability=select_liability(now),
@@ -185,13 +236,19 @@ def entries_of(period: Period, referrer: Referrer | None = None) -> QuerySet[Ear
 
 
 def select_liability(now: datetime) -> Commission:
-    """Return what is owed to all referrers today, by what stands before it; `paid` is all that was ever paid."""
-    unpaid = Earning.objects.exclude(
-        pk__in=PayoutItem.objects.filter(live=True, payout__state=Payout.State.PAID).values("earning")
-    )
-    paid = Payout.objects.filter(state=Payout.State.PAID).aggregate(sum=Sum("amount"))["sum"]
-    rows = unpaid.values(status=entry_status(now)).annotate(sum=Sum("amount")).order_by()
-    return sum((_part(row) for row in rows), Commission(paid=paid or NOTHING))
+    """Return what is owed to all referrers today, by what stands before it; `paid` is all that was ever paid.
+
+    What was paid is read from the payouts: the entries of years ago are only added up.
+    """
+    rows = Payout.objects.values("state").annotate(sum=Sum("amount")).order_by()
+    payouts = {row["state"]: row["sum"] for row in rows}
+    paid = payouts.get(Payout.State.PAID, NOTHING)
+    in_payout = payouts.get(Payout.State.CONFIRMED, NOTHING) + payouts.get(Payout.State.FAILED, NOTHING)
+    with connection.cursor() as cursor:
+        cursor.execute(_NOT_YET, {"now": now})
+        hold, waiting = cursor.fetchone()
+    accrued = Earning.objects.aggregate(sum=Sum("amount"))["sum"] or NOTHING
+    return Commission(hold, waiting, accrued - paid - in_payout - hold - waiting, in_payout, paid)
 
 
 def with_balance(referrers: QuerySet[Referrer]) -> QuerySet[Any]:
@@ -224,7 +281,8 @@ def _unclaimed() -> list[Any]:
     return list(with_balance(Referrer.objects.filter(claimed=False)).order_by("-balance", "code")[:LATEST])
 
 
-def _lines(won: dict[int, Totals], before: dict[int, Totals], commissions: dict[int, Commission]) -> list[Line]:
+def _lines(sums: _Sums, before: _Sums) -> list[Line]:
+    won, commissions = sums.by_referrer, sums.commissions
     # A referrer whose only conversions were taken back has no line: their entries add up to nothing.
     shown = won.keys() | {key for key, commission in commissions.items() if commission.accrued or commission.owed}
     lines = [
@@ -232,7 +290,7 @@ def _lines(won: dict[int, Totals], before: dict[int, Totals], commissions: dict[
             referrer,
             won.get(referrer.pk, Totals()),
             commissions.get(referrer.pk, Commission()),
-            before.get(referrer.pk, Totals()),
+            before.by_referrer.get(referrer.pk, Totals()),
         )
         for referrer in Referrer.objects.filter(pk__in=shown)
     ]
@@ -240,43 +298,33 @@ def _lines(won: dict[int, Totals], before: dict[int, Totals], commissions: dict[
     return lines
 
 
-def _commissions(period: Period, referrer: Referrer | None, now: datetime) -> dict[int, Commission]:
-    rows = (
-        entries_of(period, referrer)
-        .values("referrer_id", status=entry_status(now))
-        .annotate(sum=Sum("amount"))
-        .order_by()
-    )
-    sums: dict[int, Commission] = {}
-    for row in rows:
-        sums[row["referrer_id"]] = sums.get(row["referrer_id"], Commission()) + _part(row)
-    return sums
-
-
-def _part(row: Any) -> Commission:
-    """Return a status's sum in its part; what is neither held nor waits is what the next payout counts."""
-    own = (Status.HOLD, Status.WAITING, Status.IN_PAYOUT, Status.PAID)
-    return Commission(**{row["status"] if row["status"] in own else "available": row["sum"]})
-
-
-def _days(period: Period, referrer: Referrer | None, won: QuerySet[Conversion]) -> list[Day]:
-    totals = {row["day"]: _totals(row) for row in _summed(won.values(day=TruncDate("sale_date", tzinfo=zone())))}
-    accrued = {
-        row["day"]: row["sum"]
-        for row in entries_of(period, referrer)
-        .values(day=TruncDate("conversion__sale_date", tzinfo=zone()))
-        .annotate(sum=Sum("amount"))
-        .order_by()
+def _sums(period: Period, referrer: Referrer | None, now: datetime) -> _Sums:
+    """Read a period in two queries: its conversions and its entries, each by referrer and by day at once."""
+    values: dict[str, Any] = {
+        "start": period.start,
+        "end": period.end,
+        "midnights": [day_start(day) for day in period.days],
+        "now": now,
+        "referrer": None if referrer is None else referrer.pk,
     }
-    return [Day(day, totals.get(day, Totals()), accrued.get(day, NOTHING)) for day in period.days]
-
-
-def _summed(rows: Any) -> Iterable[dict[str, Any]]:
-    summed: Iterable[dict[str, Any]] = rows.annotate(
-        count=Count("pk"), priced=Count("sale_amount"), known=Sum("sale_amount")
-    ).order_by()
-    return summed
-
-
-def _totals(row: dict[str, Any]) -> Totals:
-    return Totals(row["count"], row["known"] or NOTHING, row["count"] - row["priced"])
+    sums = _Sums({}, {}, {}, {}, Totals())
+    days = dict(enumerate(period.days, 1))
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_ROOM)
+        cursor.execute(_CONVERSIONS, values)
+        for of_day, state, key, day, count, priced, known in cursor.fetchall():
+            totals = Totals(count, known or NOTHING, count - priced)
+            if of_day:
+                sums.by_day[days[day]] = totals
+            elif state == Conversion.State.REVERSED:
+                sums = replace(sums, reversed=sums.reversed + totals)
+            else:
+                sums.by_referrer[key] = totals
+        cursor.execute(_ENTRIES, values)
+        for of_day, key, day, accrued, paid, in_payout, hold, waiting in cursor.fetchall():
+            if of_day:
+                sums.accrued_by_day[days[day]] = accrued
+            else:
+                available = accrued - paid - in_payout - hold - waiting
+                sums.commissions[key] = Commission(hold, waiting, available, in_payout, paid)
+    return sums

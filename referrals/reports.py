@@ -97,10 +97,10 @@ def lines_table(data: ReferralDashboard, query: QueryDict = NO_QUERY) -> Table:
     total = Row({"name": _("Total"), **totals_values(data.totals), **commission_values(data.commission)})
     columns = [
         Column("name", _("Referrer")),
-        Column("code", _("Code")),
         *_totals_columns()[:2],
         Column("trend", _("Trend"), Kind.CHANGE),
         *_commission_columns(),
+        Column("code", _("Code")),
     ]
     return sort_table(Table("lines", _("By referrer"), columns, rows, total), query, "-accrued")
 
@@ -192,12 +192,12 @@ def entries_table(entries: Iterable[Any], titles: Mapping[str, str]) -> Table:
         Column("amount", _("Commission"), Kind.MONEY, sortable=False),
         Column("status", _("State"), sortable=False),
         Column("payout", _("Payout"), sortable=False),
+        Column("referrer", _("Referrer"), sortable=False),
         Column("why", _("Why"), sortable=False),
         Column("sale_date", _("Sale"), Kind.MOMENT, sortable=False),
-        Column("posted", _("Posted"), Kind.MOMENT, sortable=False),
         Column("available_at", _("Available from"), Kind.MOMENT, sortable=False),
+        Column("posted", _("Posted"), Kind.MOMENT, sortable=False),
         Column("name", _("Deal name"), sortable=False),
-        Column("referrer", _("Referrer"), sortable=False),
     ]
     return Table("entries", _("Ledger"), columns, rows)
 

@@ -6,10 +6,13 @@ It is SQL, so that a list of a hundred thousand rows is filtered, counted and pa
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db import models
 from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models.functions import Coalesce
+from django.db.models.lookups import Exact, IsNull, LessThanOrEqual
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -49,15 +52,15 @@ def conversion_status(now: datetime, referrer: Any = None) -> Case:
     lost = ~Q(state=Conversion.State.WON) | ~Q(rejected="")
     if referrer is not None:
         lost |= ~Q(referrer=referrer)
-    items = _items(OuterRef("pk"), OuterRef("referrer"))
-    unpaid = items.exclude(payout__state=Payout.State.PAID)
+    # Scalar subqueries, for an EXISTS would be hashed whole for a page of fifty rows.
+    payout = last_payout("state", referrer)
+    left = Coalesce(Subquery(open_sum(OuterRef("pk"), OuterRef("referrer")).values("sum")), Value(Decimal(0)))
     # Nothing of it is left to pay; where it was paid, taken back, deducted and won again, all of it is.
-    owed = Exists(open_sum(OuterRef("pk"), OuterRef("referrer")).filter(sum__gt=0))
-    settled = Q(Exists(items)) & ~Q(owed)
+    settled = IsNull(payout, False) & LessThanOrEqual(left, Value(Decimal(0)))
     return Case(
         When(lost, then=Value(Status.REVERSED)),
-        When(settled & Q(Exists(unpaid)), then=Value(Status.IN_PAYOUT)),
-        When(settled, then=Value(Status.PAID)),
+        When(settled & Exact(payout, Value(Payout.State.PAID)), then=Value(Status.PAID)),
+        When(settled, then=Value(Status.IN_PAYOUT)),
         *_open("", Q(available_at__gt=now)),
         default=Value(Status.AVAILABLE),
         output_field=CharField(),
@@ -88,10 +91,10 @@ def entry_status(now: datetime) -> Case:
         | ~Q(conversion__rejected="")
         | ~Q(conversion__referrer=F("referrer"))
     )
-    items = PayoutItem.objects.filter(earning=OuterRef("pk"), live=True)
+    payout = Subquery(PayoutItem.objects.filter(earning=OuterRef("pk"), live=True).values("payout__state")[:1])
     return Case(
-        When(Exists(items.filter(payout__state=Payout.State.PAID)), then=Value(Status.PAID)),
-        When(Exists(items), then=Value(Status.IN_PAYOUT)),
+        When(Exact(payout, Value(Payout.State.PAID)), then=Value(Status.PAID)),
+        When(IsNull(payout, False), then=Value(Status.IN_PAYOUT)),
         When(lost, then=Value(Status.REVERSED)),
         *_open("conversion__", Q(available_at__gt=now)),
         default=Value(Status.AVAILABLE),
