@@ -107,7 +107,7 @@ def test_from_the_link_to_the_deduction(open_page, live_server, settings):
     tell(101, name="Айдар Нурланов")
     phone.reload()
     assert "А••• Н•••" in words(phone)
-    assert "пока менеджер не подтвердит, что код ваш" in words(phone)
+    assert "Ждёт, пока менеджер подтвердит, что этот код ваш." in words(phone)
 
     # The manager says whose code it is: the money is free.
     office.goto(f"/admin/referrals/referrer/{dana.pk}/change/")

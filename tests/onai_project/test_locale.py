@@ -36,6 +36,8 @@ ALLOWED = {
         "utm",
         "id",
         "iban",
+        "csv",
+        "excel",
         "json",
         "url",
         "crm",
