@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from django.utils import translation
 from django.utils.formats import date_format
@@ -22,10 +23,20 @@ class Chart:
     options: str
 
 
-def money_chart(days: Iterable[tuple[date, Decimal, int]], *, money: str, count: str) -> Chart:
-    """Return bars of money (left axis) and a line of counts (right axis) by day; `money` and `count` name them."""
+def money_chart(
+    days: Iterable[tuple[date, Decimal, int]],
+    *,
+    money: str,
+    count: str,
+    before: Sequence[Decimal] = (),
+    before_name: str = "",
+) -> Chart:
+    """Return bars of money (left axis) and a line of counts (right axis) by day; `money` and `count` name them.
+
+    `before` is the money of the days to compare with, the first beside the first: pale bars called `before_name`.
+    """
     rows = list(days)
-    value = {
+    value: dict[str, Any] = {
         "labels": [date_format(day, "d.m") for day, _, _ in rows],
         "datasets": [
             {
@@ -47,6 +58,16 @@ def money_chart(days: Iterable[tuple[date, Decimal, int]], *, money: str, count:
             },
         ],
     }
+    if before:
+        value["datasets"].insert(
+            1,
+            {
+                "label": before_name,
+                "data": [int(amount) for amount in before[: len(rows)]],
+                "backgroundColor": "#9ca3af66",
+                "order": 3,
+            },
+        )
     axis = {"beginAtZero": True, "border": {"display": False}}
     options = {
         "animation": False,

@@ -1,4 +1,4 @@
-"""Django's own error answers: JSON for AmoCRM's addresses, pages for people."""
+"""Django's own error answers: JSON for AmoCRM's addresses and the read APIs, pages for people."""
 
 from __future__ import annotations
 
@@ -28,4 +28,6 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def _json(request: HttpRequest, status: int, error: str) -> Any:
     if request.path.startswith("/webhook/"):
         return JsonResponse({"success": False, "error": error}, status=status)
+    if request.path.startswith("/api/"):
+        return JsonResponse({"detail": "there is no such address" if status == 404 else "error"}, status=status)
     return None

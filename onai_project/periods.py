@@ -22,6 +22,7 @@ PRESETS: dict[str, Promise] = {
     "today": _("Today"),
     "yesterday": _("Yesterday"),
     "7days": _("7 days"),
+    "30days": _("30 days"),
     "month": _("This month"),
     "last_month": _("Last month"),
 }
@@ -74,10 +75,28 @@ def preset_period(preset: str, now: date) -> Period:
         "today": (now, now),
         "yesterday": (now - timedelta(days=1), now - timedelta(days=1)),
         "7days": (now - timedelta(days=6), now),
+        "30days": (now - timedelta(days=29), now),
         "month": (month_start, now),
         "last_month": (before.replace(day=1), before),
     }[preset]
     return Period(first, last, preset)
+
+
+def previous_period(period: Period, now: date) -> Period:
+    """Return the span to compare a period with: as many days directly before it; of a month preset, the month before.
+
+    Of a period that still runs on the day `now` only the elapsed days have a counterpart: the 1st to the 10th of this
+    month stand beside the 1st to the 10th of the last. A shorter month before ends at its own end.
+    """
+    elapsed = (max(min(period.last, now), period.first) - period.first).days + 1
+    before = period.first - timedelta(days=1)
+    if period.preset in ("month", "last_month"):
+        first, whole = before.replace(day=1), before.day
+        days = whole if period.preset == "last_month" else min(elapsed, whole)
+    else:
+        length = (period.last - period.first).days + 1
+        first, days = period.first - timedelta(days=length), elapsed
+    return Period(first, first + timedelta(days=days - 1))
 
 
 def parse_day(text: str) -> date | None:

@@ -108,6 +108,7 @@ INSTALLED_APPS = [
     "django.contrib.postgres",
     "django.contrib.humanize",
     "rest_framework",
+    "drf_spectacular",
     "procrastinate.contrib.django",
     "axes",
     "csp",
@@ -230,6 +231,13 @@ AXES_IPWARE_PROXY_COUNT = 1 if BEHIND_PROXY else 0
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "onAI Academy",
+    "DESCRIPTION": "The numbers of the dashboards, read-only. Amounts are whole tenge, days are Asia/Almaty.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
 }
 
 # --- Logs, errors -------------------------------------------------------------------------------

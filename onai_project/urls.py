@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from onai_project import health, state
+from onai_project import api, health, state
 from referrals import views as referrals
 from traffic import views as traffic
 
@@ -20,6 +20,8 @@ urlpatterns = [
     path("admin/traffic/dashboard/", admin.site.admin_view(traffic.dashboard), name="traffic-dashboard"),
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/state/", admin.site.admin_view(state.system_state), name="system-state"),
+    path("admin/api/", admin.site.admin_view(api.api_access), name="api-access"),
+    path("api/schema/", api.SchemaView.as_view(), name="api-schema"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

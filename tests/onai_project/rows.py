@@ -13,7 +13,7 @@ from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
-from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
+from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -113,6 +113,7 @@ def one_of_each() -> None:
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
     Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
+    Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
     make_sale(33, state="reversed")
