@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
@@ -31,6 +30,8 @@ from onai_project.admin_base import (
 from referrals import ledger
 from referrals.dashboard import with_balance
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
+from referrals.plan_text import terms_text
+from referrals.plans import as_plan
 from referrals.status import COLOURS, Status, conversion_status, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
@@ -195,7 +196,7 @@ class ReferrerAdmin(PanelAdmin):
     def save_model(self, request: HttpRequest, obj: Referrer, form: Any, change: bool) -> None:
         """Save, and let what this referrer earned be paid or held accordingly."""
         super().save_model(request, obj, form, change)
-        ledger.release_or_hold(obj)
+        ledger.reconsider_referrer(obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Referrer | None = None) -> tuple[str, ...]:
         """Keep the code: conversions came by it."""
@@ -214,6 +215,4 @@ class CommissionPlanAdmin(PanelAdmin):
 
     @display(description=_("commission"))
     def terms(self, plan: CommissionPlan) -> str:
-        if plan.kind == CommissionPlan.Kind.PERCENT:
-            return format_html("{} %", f"{plan.value.normalize():f}".replace(".", ","))
-        return money(plan.value)
+        return terms_text(as_plan(plan))

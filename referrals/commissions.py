@@ -52,9 +52,7 @@ def tier(count: int) -> int:
     return max(sum(count >= start for start in TIERS) - 1, 0)
 
 
-def plan_for(
-    day: date, plans: Iterable[Plan], *, referrer: int | None = None, group: int | None = None
-) -> Plan | None:
+def plan_for(day: date, plans: Iterable[Plan], *, referrer: int | None = None, group: int | None = None) -> Plan | None:
     """Return the plan that held on a business day; None when there was none.
 
     The referrer's own plan comes before the group's, and that before everyone's. Plans of the same people do not

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -14,12 +14,13 @@ from referrals.judgement import Decided, Judgement, Person, judge
 from referrals.models import Conversion
 
 FIELDS = (
-    "lead_id", "lead_name", "referrer", "contact_id", "utm_source", "pipeline_id", "sale_amount", "state", "moved",
-    "plan", "sale_date", "available_at", "hold_reason", "campaign_owner", "rejected",
+    "lead_id", "lead_name", "referrer", "contact_id", "utm_source", "utm_campaign", "pipeline_id", "sale_amount",
+    "state", "moved", "plan", "sale_date", "available_at", "hold_reason", "campaign_owner", "rejected",
 )  # fmt: skip
 _COLUMNS = """
-SELECT c.lead_id, c.lead_name, c.referrer_id, c.contact_id, c.utm_source, c.pipeline_id, c.sale_amount, c.state,
-       c.moved, c.plan_id, c.sale_date, c.available_at, c.hold_reason, c.campaign_owner, c.rejected
+SELECT c.lead_id, c.lead_name, c.referrer_id, c.contact_id, c.utm_source, c.utm_campaign, c.pipeline_id,
+       c.sale_amount, c.state, c.moved, c.plan_id, c.sale_date, c.available_at, c.hold_reason,
+       c.campaign_owner, c.rejected
 FROM referral_conversions AS c
 """
 _BY_LEAD = _COLUMNS + "WHERE c.lead_id = ANY(%s::bigint[])"
@@ -62,6 +63,7 @@ class StoredConversion(NamedTuple):
     referrer: int
     contact_id: int | None
     utm_source: str
+    utm_campaign: str
     pipeline_id: int | None
     sale_amount: Decimal | None
     state: str
@@ -162,13 +164,13 @@ def customers_of(conversions: Iterable[StoredConversion]) -> set[int]:
     return {conversion.contact_id for conversion in conversions if conversion.contact_id is not None}
 
 
-def _select(sql: str, parameters: Sequence[object]) -> Conversions:
+def _select(sql: str, parameters: Sequence[Any]) -> Conversions:
     with connection.cursor() as cursor:
         cursor.execute(sql, parameters)
         return {row[0]: StoredConversion(*row) for row in cursor.fetchall()}
 
 
-def _bounds(months: Collection[Month]) -> list[list[object]]:
+def _bounds(months: Collection[Month]) -> list[Any]:
     """Return the months' referrers, first moments and the first moments after them."""
     starts = [day_start(month.first) for month in months]
     ends = [day_start((month.first + timedelta(days=32)).replace(day=1)) for month in months]

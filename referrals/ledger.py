@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from django.conf import settings
 
 from referrals import posting
-from referrals.commissions import Plan, plan_for, tier
+from referrals.commissions import Plan, tier
 from referrals.conversions import (
     FIELDS,
     Conversions,
@@ -32,7 +32,9 @@ from referrals.conversions import (
 from referrals.judgement import UNJUDGED, Judgement, Person, hold_reasons
 from referrals.locks import LockedReferrer, Referrers, lock_parties, lock_referrers
 from referrals.models import Conversion, Referrer
-from referrals.plans import select_plans
+from referrals.plans import plan_of, select_plans
+from referrals.posting import OTHER_REFERRER as OTHER_REFERRER
+from referrals.posting import TAKEN_BACK as TAKEN_BACK
 from referrals.posting import Entry
 from webhooks import bulk, registry
 from webhooks.merge import DealState, Win
@@ -58,18 +60,20 @@ def converge_conversions(deals: Sequence[DealState]) -> list[Entry]:
     if not concerned:
         return []
     lead_ids = [deal.lead_id for deal in concerned]
-    owners = registry.campaign_owners([deal for deal in concerned if deal.lead_id in won])
     contacts = {deal.contact_id for deal in concerned if deal.contact_id is not None}
     referrers = lock_parties(lead_ids, contacts=contacts, codes=[code for code, _ in won.values()])
     by_code = {referrer.code: referrer for referrer in referrers.values()}
     plans = select_plans()
     stored = select_conversions(known) if known else {}
+    owners = registry.campaign_owners({deal.utm_campaign for deal in concerned if deal.lead_id in won})
     wanted = {}
     for deal in concerned:
         old = stored.get(deal.lead_id)
         if deal.lead_id in won:
             code, win = won[deal.lead_id]
-            owner = owners.get(deal.lead_id, "")
+            owner = owners.get(deal.utm_campaign, "")
+            if old is not None and old.utm_campaign == deal.utm_campaign:
+                owner = old.campaign_owner  # a changed rule moves nothing by itself
             wanted[deal.lead_id] = _conversion(deal, win, by_code[code], old, plans, owner)
         elif old is not None:
             wanted[deal.lead_id] = old._replace(state=Conversion.State.REVERSED)
@@ -151,6 +155,7 @@ def _conversion(
         referrer=referrer.id,
         contact_id=deal.contact_id,
         utm_source=deal.utm_source,
+        utm_campaign=deal.utm_campaign,
         pipeline_id=win.pipeline_id or None,
         sale_amount=deal.price,
         state=Conversion.State.WON,
@@ -169,12 +174,8 @@ def _plan(at: datetime, referrer: LockedReferrer, old: StoredConversion | None, 
     day = business_day(at)
     if old is not None and old.plan and old.referrer == referrer.id and business_day(old.sale_date) == day:
         return old.plan
-    chosen = plan_of(day, referrer, plans)
+    chosen = plan_of(day, referrer, referrer.group, plans)
     return chosen.id if chosen else None
-
-
-def plan_of(day: datetime | object, referrer: LockedReferrer | Referrer, plans: Plans) -> Plan | None:
-    raise NotImplementedError
 
 
 def _judged(

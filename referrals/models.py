@@ -210,6 +210,7 @@ class Conversion(models.Model):
     )
     contact_id = models.BigIntegerField(_("customer"), null=True, blank=True, help_text=_("The contact in AmoCRM."))
     utm_source = models.TextField(_("utm_source"))
+    utm_campaign = models.TextField(_("utm_campaign"), blank=True, db_default="", default="")
     pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
     sale_amount = models.DecimalField(
         _("amount"), max_digits=14, decimal_places=0, null=True, blank=True, help_text=_("Empty: not known yet.")

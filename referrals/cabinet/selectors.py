@@ -13,9 +13,9 @@ from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
 from onai_project.periods import day_start, today, zone
-from referrals.commissions import NOTHING, Plan, plan_for
-from referrals.ledger import select_plans
+from referrals.commissions import NOTHING, Plan
 from referrals.models import Conversion, Earning, Referrer
+from referrals.plans import plan_of, select_plans
 from referrals.status import conversion_status
 
 # The chart: a year, this month included.
@@ -152,7 +152,7 @@ def select_terms(referrer: Referrer) -> Terms:
     """Return what a sale of today earns."""
     start = day_start(today().replace(day=1))
     won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start).count()
-    return Terms(plan_for(today(), select_plans()), won)
+    return Terms(plan_of(today(), referrer, referrer.group_id, select_plans()), won)
 
 
 def masked(name: str) -> str:

@@ -11,7 +11,6 @@ import django.db.models.functions.datetime
 from django.conf import settings
 from django.db import migrations, models
 
-
 GUARDS = """
 CREATE FUNCTION commission_plans_terms_stay() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -45,175 +44,406 @@ DROP FUNCTION commission_plans_terms_stay();
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('referrals', '0004_causes_and_availability'),
+        ("referrals", "0004_causes_and_availability"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
+        migrations.AddField(
+            model_name="conversion",
+            name="utm_campaign",
+            field=models.TextField(blank=True, db_default="", default="", verbose_name="utm_campaign"),
+        ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('release', 'Released'), ('reject', 'Rejected'), ('reopen', 'Rejection withdrawn'), ('refund', 'Refund to the customer'), ('correction', 'Correction'), ('recalculation', 'Recalculated')], max_length=13, verbose_name='decision')),
-                ('holds', django.contrib.postgres.fields.ArrayField(base_field=models.CharField(choices=[('', 'No hold'), ('unclaimed', 'Nobody has claimed the code'), ('inactive', 'The referrer is not active'), ('self_referral', 'The customer is the referrer'), ('ad_campaign', "The campaign is a targetologist's")], max_length=16), default=list, size=None, verbose_name='holds')),
-                ('amount', models.DecimalField(decimal_places=0, max_digits=14, null=True, verbose_name='amount')),
-                ('reason', models.TextField(blank=True, default='', verbose_name='reason')),
-                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), verbose_name='created at')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("release", "Released"),
+                            ("reject", "Rejected"),
+                            ("reopen", "Rejection withdrawn"),
+                            ("refund", "Refund to the customer"),
+                            ("correction", "Correction"),
+                            ("recalculation", "Recalculated"),
+                        ],
+                        max_length=13,
+                        verbose_name="decision",
+                    ),
+                ),
+                (
+                    "holds",
+                    django.contrib.postgres.fields.ArrayField(
+                        base_field=models.CharField(
+                            choices=[
+                                ("", "No hold"),
+                                ("unclaimed", "Nobody has claimed the code"),
+                                ("inactive", "The referrer is not active"),
+                                ("self_referral", "The customer is the referrer"),
+                                ("ad_campaign", "The campaign is a targetologist's"),
+                            ],
+                            max_length=16,
+                        ),
+                        default=list,
+                        size=None,
+                        verbose_name="holds",
+                    ),
+                ),
+                ("amount", models.DecimalField(decimal_places=0, max_digits=14, null=True, verbose_name="amount")),
+                ("reason", models.TextField(blank=True, default="", verbose_name="reason")),
+                (
+                    "created_at",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(), verbose_name="created at"
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'decision',
-                'verbose_name_plural': 'decisions',
-                'db_table': 'referral_decisions',
+                "verbose_name": "decision",
+                "verbose_name_plural": "decisions",
+                "db_table": "referral_decisions",
             },
         ),
         migrations.CreateModel(
-            name='ReferrerGroup',
+            name="ReferrerGroup",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=100, unique=True, verbose_name='name')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=100, unique=True, verbose_name="name")),
             ],
             options={
-                'verbose_name': 'group of referrers',
-                'verbose_name_plural': 'groups of referrers',
-                'db_table': 'referrer_groups',
-                'ordering': ['name'],
+                "verbose_name": "group of referrers",
+                "verbose_name_plural": "groups of referrers",
+                "db_table": "referrer_groups",
+                "ordering": ["name"],
             },
         ),
         migrations.RemoveConstraint(
-            model_name='commissionplan',
-            name='plan_value_not_negative',
+            model_name="commissionplan",
+            name="plan_value_not_negative",
         ),
         migrations.RemoveConstraint(
-            model_name='commissionplan',
-            name='plan_no_overlap',
+            model_name="commissionplan",
+            name="plan_no_overlap",
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='cap',
-            field=models.DecimalField(blank=True, decimal_places=0, help_text='For one sale.', max_digits=12, null=True, verbose_name='at most, ₸'),
+            model_name="commissionplan",
+            name="cap",
+            field=models.DecimalField(
+                blank=True,
+                decimal_places=0,
+                help_text="For one sale.",
+                max_digits=12,
+                null=True,
+                verbose_name="at most, ₸",
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='created_at',
-            field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name='created at'),
+            model_name="commissionplan",
+            name="created_at",
+            field=models.DateTimeField(
+                db_default=django.db.models.functions.datetime.Now(), editable=False, verbose_name="created at"
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='created_by',
-            field=models.ForeignKey(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='made by'),
+            model_name="commissionplan",
+            name="created_by",
+            field=models.ForeignKey(
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="made by",
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='first_sale_only',
-            field=models.BooleanField(db_default=False, default=False, help_text="Of a customer's sales only the first earns.", verbose_name='first sale only'),
+            model_name="commissionplan",
+            name="first_sale_only",
+            field=models.BooleanField(
+                db_default=False,
+                default=False,
+                help_text="Of a customer's sales only the first earns.",
+                verbose_name="first sale only",
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='rate_from_1',
-            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name='1–2 sales'),
+            model_name="commissionplan",
+            name="rate_from_1",
+            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name="1–2 sales"),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='rate_from_3',
-            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name='3–4 sales'),
+            model_name="commissionplan",
+            name="rate_from_3",
+            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name="3–4 sales"),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='rate_from_5',
-            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name='5–7 sales'),
+            model_name="commissionplan",
+            name="rate_from_5",
+            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name="5–7 sales"),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='rate_from_8',
-            field=models.DecimalField(blank=True, decimal_places=2, max_digits=12, null=True, verbose_name='8 sales and more'),
+            model_name="commissionplan",
+            name="rate_from_8",
+            field=models.DecimalField(
+                blank=True, decimal_places=2, max_digits=12, null=True, verbose_name="8 sales and more"
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='referrer',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='plans', to='referrals.referrer', verbose_name='referrer'),
+            model_name="commissionplan",
+            name="referrer",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="plans",
+                to="referrals.referrer",
+                verbose_name="referrer",
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='replaces',
-            field=models.OneToOneField(editable=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='replaced_by', to='referrals.commissionplan', verbose_name='replaces'),
+            model_name="commissionplan",
+            name="replaces",
+            field=models.OneToOneField(
+                editable=False,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="replaced_by",
+                to="referrals.commissionplan",
+                verbose_name="replaces",
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='version',
-            field=models.PositiveSmallIntegerField(db_default=1, default=1, editable=False, verbose_name='version'),
+            model_name="commissionplan",
+            name="version",
+            field=models.PositiveSmallIntegerField(db_default=1, default=1, editable=False, verbose_name="version"),
         ),
         migrations.AlterField(
-            model_name='commissionplan',
-            name='kind',
-            field=models.CharField(choices=[('percent', 'Percent of the amount'), ('fixed', 'Fixed sum'), ('percent_tiers', 'Percent by sales in the month'), ('fixed_tiers', 'Fixed sum by sales in the month')], default='percent', max_length=13, verbose_name='kind'),
+            model_name="commissionplan",
+            name="kind",
+            field=models.CharField(
+                choices=[
+                    ("percent", "Percent of the amount"),
+                    ("fixed", "Fixed sum"),
+                    ("percent_tiers", "Percent by sales in the month"),
+                    ("fixed_tiers", "Fixed sum by sales in the month"),
+                ],
+                default="percent",
+                max_length=13,
+                verbose_name="kind",
+            ),
         ),
         migrations.AlterField(
-            model_name='commissionplan',
-            name='value',
-            field=models.DecimalField(blank=True, decimal_places=2, help_text='Percent, or tenge a sale.', max_digits=12, null=True, verbose_name='value'),
+            model_name="commissionplan",
+            name="value",
+            field=models.DecimalField(
+                blank=True,
+                decimal_places=2,
+                help_text="Percent, or tenge a sale.",
+                max_digits=12,
+                null=True,
+                verbose_name="value",
+            ),
         ),
         migrations.AddField(
-            model_name='decision',
-            name='by',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL, verbose_name='by whom'),
+            model_name="decision",
+            name="by",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+                verbose_name="by whom",
+            ),
         ),
         migrations.AddField(
-            model_name='decision',
-            name='conversion',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='referrals.conversion', verbose_name='conversion'),
+            model_name="decision",
+            name="conversion",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="decisions",
+                to="referrals.conversion",
+                verbose_name="conversion",
+            ),
         ),
         migrations.AddField(
-            model_name='decision',
-            name='referrer',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='referrals.referrer', verbose_name='referrer'),
+            model_name="decision",
+            name="referrer",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="referrals.referrer",
+                verbose_name="referrer",
+            ),
         ),
         migrations.AddField(
-            model_name='commissionplan',
-            name='group',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='plans', to='referrals.referrergroup', verbose_name='group'),
+            model_name="commissionplan",
+            name="group",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="plans",
+                to="referrals.referrergroup",
+                verbose_name="group",
+            ),
         ),
         migrations.AddField(
-            model_name='referrer',
-            name='group',
-            field=models.ForeignKey(blank=True, help_text="Sales from now on earn by the group's plan, if it has one.", null=True, on_delete=django.db.models.deletion.PROTECT, related_name='referrers', to='referrals.referrergroup', verbose_name='group'),
+            model_name="referrer",
+            name="group",
+            field=models.ForeignKey(
+                blank=True,
+                help_text="Sales from now on earn by the group's plan, if it has one.",
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="referrers",
+                to="referrals.referrergroup",
+                verbose_name="group",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['percent', 'fixed']), ('rate_from_1', None), ('rate_from_3', None), ('rate_from_5', None), ('rate_from_8', None), ('value__isnull', False)), models.Q(('kind__in', ['percent_tiers', 'fixed_tiers']), ('rate_from_1__isnull', False), ('rate_from_3__isnull', False), ('rate_from_5__isnull', False), ('rate_from_8__isnull', False), ('value', None)), _connector='OR'), name='plan_has_its_rates'),
+            model_name="commissionplan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(
+                        ("kind__in", ["percent", "fixed"]),
+                        ("rate_from_1", None),
+                        ("rate_from_3", None),
+                        ("rate_from_5", None),
+                        ("rate_from_8", None),
+                        ("value__isnull", False),
+                    ),
+                    models.Q(
+                        ("kind__in", ["percent_tiers", "fixed_tiers"]),
+                        ("rate_from_1__isnull", False),
+                        ("rate_from_3__isnull", False),
+                        ("rate_from_5__isnull", False),
+                        ("rate_from_8__isnull", False),
+                        ("value", None),
+                    ),
+                    _connector="OR",
+                ),
+                name="plan_has_its_rates",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=models.CheckConstraint(condition=models.Q(('value__gte', 0), models.Q(('rate_from_1__gte', 0), ('rate_from_3__gte', 0), ('rate_from_5__gte', 0), ('rate_from_8__gte', 0)), _connector='OR'), name='plan_value_not_negative'),
+            model_name="commissionplan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("value__gte", 0),
+                    models.Q(
+                        ("rate_from_1__gte", 0),
+                        ("rate_from_3__gte", 0),
+                        ("rate_from_5__gte", 0),
+                        ("rate_from_8__gte", 0),
+                    ),
+                    _connector="OR",
+                ),
+                name="plan_value_not_negative",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind', 'percent_tiers'), _negated=True), models.Q(('rate_from_1__lte', 100), ('rate_from_3__lte', 100), ('rate_from_5__lte', 100), ('rate_from_8__lte', 100)), _connector='OR'), name='plan_percents_at_most_100'),
+            model_name="commissionplan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("kind", "percent_tiers"), _negated=True),
+                    models.Q(
+                        ("rate_from_1__lte", 100),
+                        ("rate_from_3__lte", 100),
+                        ("rate_from_5__lte", 100),
+                        ("rate_from_8__lte", 100),
+                    ),
+                    _connector="OR",
+                ),
+                name="plan_percents_at_most_100",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=models.CheckConstraint(condition=models.Q(('cap', None), ('cap__gt', 0), _connector='OR'), name='plan_cap_positive'),
+            model_name="commissionplan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("cap", None), ("cap__gt", 0), _connector="OR"), name="plan_cap_positive"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=models.CheckConstraint(condition=models.Q(('group', None), ('referrer', None), _connector='OR'), name='plan_one_audience'),
+            model_name="commissionplan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("group", None), ("referrer", None), _connector="OR"), name="plan_one_audience"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=models.CheckConstraint(condition=models.Q(('valid_to', None), ('valid_to__gte', models.F('valid_from')), _connector='OR'), name='plan_dates'),
+            model_name="commissionplan",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("valid_to", None), ("valid_to__gte", models.F("valid_from")), _connector="OR"),
+                name="plan_dates",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='commissionplan',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.Func(django.db.models.functions.comparison.Coalesce(models.F('group'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('group'), models.Value(0)), models.Value('[]'), function='int8range', output_field=django.contrib.postgres.fields.ranges.BigIntegerRangeField()), '&&'), (models.Func(django.db.models.functions.comparison.Coalesce(models.F('referrer'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('referrer'), models.Value(0)), models.Value('[]'), function='int8range', output_field=django.contrib.postgres.fields.ranges.BigIntegerRangeField()), '&&'), (models.Func(models.F('valid_from'), models.F('valid_to'), function='daterange', output_field=django.contrib.postgres.fields.ranges.DateRangeField()), '&&')], name='plan_no_overlap', violation_error_message='Another plan for the same people holds on some of these days.'),
+            model_name="commissionplan",
+            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
+                expressions=[
+                    (
+                        models.Func(
+                            django.db.models.functions.comparison.Coalesce(models.F("group"), models.Value(0)),
+                            django.db.models.functions.comparison.Coalesce(models.F("group"), models.Value(0)),
+                            models.Value("[]"),
+                            function="int8range",
+                            output_field=django.contrib.postgres.fields.ranges.BigIntegerRangeField(),
+                        ),
+                        "&&",
+                    ),
+                    (
+                        models.Func(
+                            django.db.models.functions.comparison.Coalesce(models.F("referrer"), models.Value(0)),
+                            django.db.models.functions.comparison.Coalesce(models.F("referrer"), models.Value(0)),
+                            models.Value("[]"),
+                            function="int8range",
+                            output_field=django.contrib.postgres.fields.ranges.BigIntegerRangeField(),
+                        ),
+                        "&&",
+                    ),
+                    (
+                        models.Func(
+                            models.F("valid_from"),
+                            models.F("valid_to"),
+                            function="daterange",
+                            output_field=django.contrib.postgres.fields.ranges.DateRangeField(),
+                        ),
+                        "&&",
+                    ),
+                ],
+                name="plan_no_overlap",
+                violation_error_message="Another plan for the same people holds on some of these days.",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('holds__len__gt', 0), ('kind', 'release')), models.Q(models.Q(('kind', 'release'), _negated=True), ('holds__len', 0), models.Q(('reason', ''), _negated=True)), _connector='OR'), name='decision_says_why'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("holds__len__gt", 0), ("kind", "release")),
+                    models.Q(
+                        models.Q(("kind", "release"), _negated=True),
+                        ("holds__len", 0),
+                        models.Q(("reason", ""), _negated=True),
+                    ),
+                    _connector="OR",
+                ),
+                name="decision_says_why",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='decision',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('kind', 'refund')), models.Q(('amount__isnull', False), ('kind', 'correction'), models.Q(('amount', 0), _negated=True)), models.Q(models.Q(('kind__in', ['refund', 'correction']), _negated=True), ('amount', None)), _connector='OR'), name='decision_amount'),
+            model_name="decision",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("amount__gt", 0), ("kind", "refund")),
+                    models.Q(("amount__isnull", False), ("kind", "correction"), models.Q(("amount", 0), _negated=True)),
+                    models.Q(models.Q(("kind__in", ["refund", "correction"]), _negated=True), ("amount", None)),
+                    _connector="OR",
+                ),
+                name="decision_amount",
+            ),
         ),
         migrations.RunSQL(GUARDS, UNDO_GUARDS),
     ]
