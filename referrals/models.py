@@ -155,8 +155,11 @@ class CommissionPlan(models.Model):
                 name="plan_has_its_rates",
             ),
             models.CheckConstraint(
-                condition=Q(value__gte=0)
-                | Q(rate_from_1__gte=0, rate_from_3__gte=0, rate_from_5__gte=0, rate_from_8__gte=0),
+                condition=(Q(value=None) | Q(value__gte=0))
+                & (Q(rate_from_1=None) | Q(rate_from_1__gte=0))
+                & (Q(rate_from_3=None) | Q(rate_from_3__gte=0))
+                & (Q(rate_from_5=None) | Q(rate_from_5__gte=0))
+                & (Q(rate_from_8=None) | Q(rate_from_8__gte=0)),
                 name="plan_value_not_negative",
             ),
             models.CheckConstraint(

@@ -151,7 +151,9 @@ def select_months(referrer: Referrer) -> list[Month]:
 def select_terms(referrer: Referrer) -> Terms:
     """Return what a sale of today earns."""
     start = day_start(today().replace(day=1))
-    won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start).count()
+    won = Conversion.objects.filter(
+        referrer=referrer, state=Conversion.State.WON, rejected="", sale_date__gte=start
+    ).count()
     return Terms(plan_of(today(), referrer, referrer.group_id, select_plans()), won)
 
 

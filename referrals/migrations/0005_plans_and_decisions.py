@@ -333,14 +333,11 @@ class Migration(migrations.Migration):
             model_name="commissionplan",
             constraint=models.CheckConstraint(
                 condition=models.Q(
-                    ("value__gte", 0),
-                    models.Q(
-                        ("rate_from_1__gte", 0),
-                        ("rate_from_3__gte", 0),
-                        ("rate_from_5__gte", 0),
-                        ("rate_from_8__gte", 0),
-                    ),
-                    _connector="OR",
+                    models.Q(("value", None), ("value__gte", 0), _connector="OR"),
+                    models.Q(("rate_from_1", None), ("rate_from_1__gte", 0), _connector="OR"),
+                    models.Q(("rate_from_3", None), ("rate_from_3__gte", 0), _connector="OR"),
+                    models.Q(("rate_from_5", None), ("rate_from_5__gte", 0), _connector="OR"),
+                    models.Q(("rate_from_8", None), ("rate_from_8__gte", 0), _connector="OR"),
                 ),
                 name="plan_value_not_negative",
             ),
