@@ -210,7 +210,7 @@ class ReferrerAdmin(PanelAdmin):
 @admin.register(CommissionPlan)
 class CommissionPlanAdmin(PanelAdmin):
     list_display = ("name", "terms", "valid_from", "valid_to")
-    fields = ("name", ("kind", "value"), ("valid_from", "valid_to"))
+    fields = ("name", ("group", "referrer"), ("kind", "value"), ("valid_from", "valid_to"))
     ordering = ("-valid_from",)
 
     @display(description=_("commission"))

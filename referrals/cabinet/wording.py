@@ -115,7 +115,7 @@ def tier_sentence(terms: Terms) -> str:
     if reached + 1 == len(TIERS):
         return now
     missing = TIERS[reached + 1] - terms.won_in_month
-    more = ngettext("One more sale, and each earns %(rate)s.", "%(n)s more sales, and each earns %(rate)s.", missing)
+    more = ngettext("%(n)s more sale, and each earns %(rate)s.", "%(n)s more sales, and each earns %(rate)s.", missing)
     return f"{now} " + more % {"n": missing, "rate": rate_text(plan, plan.rates[reached + 1])}
 
 

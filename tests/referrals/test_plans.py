@@ -104,11 +104,12 @@ def test_an_unclaimed_code_has_everyones_plan():
 @pytest.mark.parametrize("audience", ["everyone", "group", "referrer"])
 def test_plans_of_the_same_people_can_not_overlap(audience: str):
     CommissionPlan.objects.all().delete()
-    who: dict[str, Any] = {
+    everybody: dict[str, dict[str, Any]] = {
         "everyone": {},
         "group": {"group": ReferrerGroup.objects.create(name="g")},
         "referrer": {"referrer": Referrer.objects.create(code="ref_a")},
-    }[audience]
+    }
+    who = everybody[audience]
     make_plan("fixed", 1, valid_from=BEGINNING, valid_to=date(2026, 1, 2), **who)
     with pytest.raises(IntegrityError, match="plan_no_overlap"), transaction.atomic():
         make_plan("fixed", 1, valid_from=date(2026, 1, 1), **who)
