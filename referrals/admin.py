@@ -127,7 +127,8 @@ class ConversionAdmin(ReadOnlyAdmin):
         conversion = self.get_object(request, object_id)
         allowed = conversion is not None and request.user.has_perm("referrals.add_decision")
         extra = {"decisions": buttons(conversion) if allowed else [], **(kwargs.pop("extra_context", None) or {})}
-        return super().change_view(request, object_id, *args, extra_context=extra, **kwargs)
+        response: HttpResponse = super().change_view(request, object_id, *args, extra_context=extra, **kwargs)
+        return response
 
     @display(description=_("deal name"), ordering="lead_name")
     def name(self, conversion: Conversion) -> str:
