@@ -69,6 +69,11 @@ def campaign_owners(campaigns: Collection[str]) -> dict[str, str]:
     return found
 
 
+def doors() -> dict[str, Endpoint]:
+    """Return every address that takes deliveries, with and without a trailing slash: AmoCRM follows no redirect."""
+    return {f"{endpoint.path}{slash}": endpoint for slash in ("", "/") for endpoint in endpoints()}
+
+
 register(
     Endpoint(
         name="",
