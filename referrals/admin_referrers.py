@@ -30,6 +30,7 @@ class ReferrerForm(forms.ModelForm):  # type: ignore[type-arg]
         if "code" in self.fields:
             self.fields["code"].required = False
             self.fields["code"].help_text = gettext("Begins with ref_. Leave it empty, and one is made.")
+            self.fields["name"].required = True  # who is entered by hand is somebody
 
     def clean_code(self) -> str:
         """Return the code as deals are matched by it; "" has one made."""

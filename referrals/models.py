@@ -345,6 +345,7 @@ class Decision(models.Model):
 
     class Meta:
         db_table = "referral_decisions"
+        default_permissions = ("add", "view")
         verbose_name = _("decision")
         verbose_name_plural = _("decisions")
         constraints = [

@@ -105,6 +105,7 @@ class Migration(migrations.Migration):
                 "verbose_name": "decision",
                 "verbose_name_plural": "decisions",
                 "db_table": "referral_decisions",
+                "default_permissions": ("add", "view"),
             },
         ),
         migrations.CreateModel(

@@ -12,7 +12,7 @@ from django.utils import timezone
 from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
-from referrals.models import CommissionPlan, Conversion, Earning, Referrer
+from referrals.models import CommissionPlan, Conversion, Earning, Referrer, ReferrerGroup
 from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
@@ -141,4 +141,5 @@ def one_of_each() -> None:
     AccessEvent.objects.create(referrer=known, kind=AccessEvent.Kind.SIGNED_IN)
     make_conversion(32, Referrer.objects.create(code="ref_nobody"), state="reversed")
     make_conversion(33, Referrer.objects.create(code="ref_left", claimed=True, active=False), sale_amount=None)
+    ReferrerGroup.objects.create(name="Блогеры")
     assert CommissionPlan.objects.exists()
