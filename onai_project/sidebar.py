@@ -61,6 +61,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             ),
             (_("Access to cabinets"), "key", "admin:cabinet_accessevent_changelist", "cabinet.view_accessevent"),
             (_("Plans"), "percent", "admin:referrals_commissionplan_changelist", "referrals.view_commissionplan"),
+            (_("Groups"), "workspaces", "admin:referrals_referrergroup_changelist", "referrals.view_referrergroup"),
         ],
     ),
     (

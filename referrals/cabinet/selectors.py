@@ -13,11 +13,11 @@ from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
 from onai_project.periods import day_start, today, zone
-from referrals.commissions import NOTHING, Plan, plan_for
-from referrals.ledger import select_plans
+from referrals.commissions import NOTHING, Plan
 from referrals.models import Conversion, Earning, Referrer
 from referrals.payouts.models import Payout
 from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
+from referrals.plans import plan_of, select_plans
 
 # The chart: a year, this month included.
 MONTHS = 12
@@ -166,8 +166,10 @@ def select_months(referrer: Referrer) -> list[Month]:
 def select_terms(referrer: Referrer) -> Terms:
     """Return what a sale of today earns."""
     start = day_start(today().replace(day=1))
-    won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start).count()
-    return Terms(plan_for(today(), select_plans()), won)
+    won = Conversion.objects.filter(
+        referrer=referrer, state=Conversion.State.WON, rejected="", sale_date__gte=start
+    ).count()
+    return Terms(plan_of(today(), referrer, referrer.group_id, select_plans()), won)
 
 
 def select_payouts(referrer: Referrer) -> QuerySet[Payout]:

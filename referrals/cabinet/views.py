@@ -48,7 +48,7 @@ def home(request: HttpRequest, session: CabinetSession) -> HttpResponse:
         "months": charts.columns(months),
         "any_month": any(month.conversions or month.earned for month in months),
         "terms": wording.terms_sentence(terms),
-        "month": wording.month_sentence(terms),
+        "month": f"{wording.month_sentence(terms)} {wording.tier_sentence(terms)}",
         "linked": LinkedChat.objects.filter(referrer=referrer).exists(),
         "hold_days": settings.REFERRAL_HOLD_DAYS,
     }

@@ -13,9 +13,11 @@ from onai_project.money import money
 from onai_project.periods import zone
 from onai_project.stored_reasons import reason_text
 from referrals.cabinet.selectors import Balance, Sale, Terms
+from referrals.commissions import TIERS, Plan, tier
 from referrals.models import Conversion, Earning
 from referrals.payouts.accounts import masked_account
 from referrals.payouts.models import Payout
+from referrals.plan_text import TIER_NAMES, rate_text
 
 
 def day(moment: datetime) -> str:
@@ -101,6 +103,10 @@ def hold_sentence(hold: str) -> str:
         return _("Held back until your manager confirms that this code is yours. Please write to them.")
     if hold == Conversion.Hold.INACTIVE:
         return _("Held back because your participation is paused. Please write to your manager.")
+    if hold == Conversion.Hold.SELF_REFERRAL:
+        return _("Held back: it looks like your own purchase. Your manager is checking it.")
+    if hold == Conversion.Hold.AD_CAMPAIGN:
+        return _("Held back: the customer also came by our advertising. Your manager is checking it.")
     return _("Held back while your manager checks this sale.")
 
 
@@ -134,9 +140,33 @@ def terms_sentence(terms: Terms) -> str:
     plan = terms.plan
     if plan is None:
         return _("No terms are entered for today yet. Please ask your manager.")
-    if plan.kind == "percent":
-        return _("%(percent)s %% of every sale by your link.") % {"percent": plain_number(plan.value)}
-    return _("%(sum)s for every sale by your link.") % {"sum": money(plan.value)}
+    if plan.value is None:
+        sentences = [_("The more sales in a month, the more each of them earns: %(tiers)s.") % {"tiers": _tiers(plan)}]
+    else:
+        sentences = [_("%(rate)s for every sale by your link.") % {"rate": rate_text(plan, plan.value)}]
+    if plan.cap is not None:
+        sentences.append(_("At most %(sum)s for one sale.") % {"sum": money(plan.cap)})
+    if plan.first_sale_only:
+        sentences.append(_("Of a customer's sales the first one earns."))
+    return " ".join(sentences)
+
+
+def tier_sentence(terms: Terms) -> str:
+    """Return which rate this month's sales have reached, and how many more reach the next; "" without tiers."""
+    plan = terms.plan
+    if plan is None or plan.value is not None:
+        return ""
+    reached = tier(terms.won_in_month)
+    now = _("Each sale of this month earns %(rate)s.") % {"rate": rate_text(plan, plan.rates[reached])}
+    if reached + 1 == len(TIERS):
+        return now
+    missing = TIERS[reached + 1] - terms.won_in_month
+    more = ngettext("%(n)s more sale, and each earns %(rate)s.", "%(n)s more sales, and each earns %(rate)s.", missing)
+    return f"{now} " + more % {"n": missing, "rate": rate_text(plan, plan.rates[reached + 1])}
+
+
+def _tiers(plan: Plan) -> str:
+    return "; ".join(f"{name} — {rate_text(plan, rate)}" for name, rate in zip(TIER_NAMES, plan.rates, strict=True))
 
 
 def month_sentence(terms: Terms) -> str:
@@ -146,9 +176,3 @@ def month_sentence(terms: Terms) -> str:
     return ngettext("%(count)s sale this month.", "%(count)s sales this month.", terms.won_in_month) % {
         "count": terms.won_in_month
     }
-
-
-def plain_number(value: object) -> str:
-    """Return 12.50 as "12,5" and 10.00 as "10"."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".").replace(".", ",") if "." in text else text

@@ -5,30 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from django.db import connection
+from django.db import transaction
 
-from referrals.commissions import NOTHING, commission
-from referrals.ledger import select_plans
+from referrals.conversions import select_conversions, select_judgements
+from referrals.locks import lock_referrers
+from referrals.models import Conversion, Referrer
+from referrals.plans import select_plans
+from referrals.posting import select_balances
 
-CHUNK = 5000
-
-_POSTED = """
-SELECT conversion.lead_id, referrer.code, referrer.id = conversion.referrer_id AND conversion.state = 'won',
-       conversion.sale_amount, conversion.plan_id, coalesce(sum(earning.amount), 0)
-FROM referral_conversions AS conversion
-LEFT JOIN referral_earnings AS earning ON earning.conversion_id = conversion.id
-JOIN referrers AS referrer ON referrer.id = coalesce(earning.referrer_id, conversion.referrer_id)
-GROUP BY conversion.id, referrer.id ORDER BY conversion.lead_id, referrer.code
-"""
+CHUNK = 2000
 
 
 def wrong_balances() -> Iterator[tuple[int, str, Decimal, Decimal]]:
-    """Yield (lead_id, code, posted, target) wherever the entries of a conversion and a referrer miss their target."""
-    plans = {plan.id: plan for plan in select_plans()}
-    with connection.cursor() as cursor:
-        cursor.execute(_POSTED)
-        while rows := cursor.fetchmany(CHUNK):
-            for lead_id, code, earns, amount, plan, posted in rows:
-                target = commission(amount, plans.get(plan)) if earns else NOTHING
-                if posted != target:
-                    yield lead_id, code, posted, target
+    """Yield (lead_id, code, posted, target) wherever the entries of a conversion and a referrer miss their target.
+
+    What looks wrong is read once more, locked against the workers: they may have posted between two of the reads.
+    """
+    after = 0
+    while lead_ids := list(
+        Conversion.objects.filter(lead_id__gt=after).order_by("lead_id").values_list("lead_id", flat=True)[:CHUNK]
+    ):
+        after = lead_ids[-1]
+        suspects = {lead_id for lead_id, _, posted, target in _balances(lead_ids) if posted != target}
+        if not suspects:
+            continue
+        with transaction.atomic():
+            # Whoever posts to a conversion holds its referrer.
+            lock_referrers([], Conversion.objects.filter(lead_id__in=suspects).values_list("referrer_id", flat=True))
+            wrong = [row for row in _balances(sorted(suspects)) if row[2] != row[3]]
+        codes = Referrer.objects.in_bulk({referrer for _, referrer, _, _ in wrong})
+        for lead_id, referrer, posted, target in wrong:
+            yield lead_id, codes[referrer].code, posted, target
+
+
+def _balances(lead_ids: list[int]) -> list[tuple[int, int, Decimal, Decimal]]:
+    conversions = select_conversions(lead_ids)
+    return select_balances(conversions, select_plans(), select_judgements(conversions))

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from onai_project.money import money
 from onai_project.periods import today
 from referrals.cabinet.news import tell_of_payouts
-from referrals.ledger import lock_referrers
+from referrals.locks import lock_referrers
 from referrals.payouts.models import Payout, PayoutBatch, PayoutEvent
 from referrals.payouts.preview import Line, select_preview
 

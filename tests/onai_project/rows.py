@@ -12,7 +12,7 @@ from django.utils import timezone
 from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
-from referrals.models import CommissionPlan, Conversion, Earning, Referrer
+from referrals.models import CommissionPlan, Conversion, Earning, Referrer, ReferrerGroup
 from referrals.payouts.models import (
     BankDetails,
     LedgerCheck,
@@ -158,4 +158,5 @@ def one_of_each() -> None:
     LedgerCheck.objects.create(seconds=0.1, wrong=0, findings={})
     make_conversion(32, Referrer.objects.create(code="ref_nobody"), state="reversed")
     make_conversion(33, Referrer.objects.create(code="ref_left", claimed=True, active=False), sale_amount=None)
+    ReferrerGroup.objects.create(name="Блогеры")
     assert CommissionPlan.objects.exists()
