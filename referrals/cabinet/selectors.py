@@ -16,8 +16,8 @@ from onai_project.periods import day_start, today, zone
 from referrals.commissions import NOTHING, Plan
 from referrals.models import Conversion, Earning, Referrer
 from referrals.payouts.models import Payout
-from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
 from referrals.plans import plan_of, select_plans
+from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
 
 # The chart: a year, this month included.
 MONTHS = 12
