@@ -154,7 +154,7 @@ def test_codes_without_an_owner_are_listed_whatever_the_period(dana):
 def test_it_asks_the_database_as_often_for_many_conversions_as_for_one(dana, django_assert_num_queries):
     for lead_id in range(30):
         make_conversion(lead_id, Referrer.objects.create(code=f"ref_{lead_id}"), when=NOON)
-    with django_assert_num_queries(18):
+    with django_assert_num_queries(17):
         dashboard = referral_dashboard(DECEMBER, LATER)
         assert len({conversion.referrer.code for conversion in dashboard.latest}) == 20
 
