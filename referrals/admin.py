@@ -28,7 +28,7 @@ from referrals import admin_plans as admin_plans
 from referrals import admin_referrers as admin_referrers
 from referrals.admin_decisions import buttons, decide_view
 from referrals.models import Conversion, Decision, Earning
-from referrals.status import COLOURS, Status, conversion_status, status_sentence
+from referrals.status import COLOURS, Status, conversion_status, last_payout, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 KIND_COLOURS = {"accrual": "success", "reversal": "danger", "adjustment": "warning"}
@@ -144,7 +144,11 @@ class ConversionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         conversions: QuerySet[Conversion] = super().get_queryset(request)
-        return conversions.annotate(status=conversion_status(timezone.now()))
+        return conversions.annotate(
+            status=conversion_status(timezone.now()),
+            payout_number=last_payout("pk"),
+            paid_on=last_payout("paid_on"),
+        )
 
     @display(description="AmoCRM")
     def deal(self, conversion: Conversion) -> str:

@@ -115,6 +115,21 @@ def post(
     return entries
 
 
+def select_balances(
+    conversions: Conversions, plans: Mapping[int, Plan], judgements: Mapping[tuple[int, int], Judgement]
+) -> list[tuple[int, int, Decimal, Decimal]]:
+    """Return (lead_id, referrer, what is posted, what should be) of these conversions, as stored. Writes nothing."""
+    terms = _terms(conversions, plans, judgements)
+    balances = []
+    for lead_id, known in _posted(conversions).items():
+        conversion = conversions[lead_id]
+        targets = dict.fromkeys(known.sums, NOTHING) | {conversion.referrer: target(conversion, terms[lead_id])}
+        for referrer_id, goal in targets.items():
+            posted = sum(known.sums.get(referrer_id, {}).values(), NOTHING)
+            balances.append((lead_id, referrer_id, posted, goal))
+    return balances
+
+
 def target(conversion: StoredConversion, terms: Terms) -> Decimal:
     """Return what the ledger should have of a conversion for its referrer."""
     if not conversion.counts:
