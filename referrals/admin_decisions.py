@@ -99,8 +99,8 @@ class DecisionForm(forms.Form):
         return amount
 
 
-def buttons(conversion: Conversion) -> list[dict[str, str]]:
-    """Return what may be decided of a conversion now: titles and addresses, the most likely first."""
+def buttons(conversion: Conversion) -> list[dict[str, object]]:
+    """Return what may be decided of a conversion now: titles and addresses; `main` is what it waits for."""
     if conversion.state != Conversion.State.WON:
         return []
     if conversion.rejected:
@@ -113,6 +113,7 @@ def buttons(conversion: Conversion) -> list[dict[str, str]]:
         {
             "title": str(PAGES[kind].title),
             "url": reverse("admin:referrals_conversion_decide", args=[conversion.pk, kind.value]),
+            "main": kind in (Kind.RELEASE, Kind.REOPEN),
         }
         for kind in kinds
     ]

@@ -78,7 +78,15 @@ class CommissionPlanAdmin(PanelAdmin):
         (None, {"fields": ("name", ("group", "referrer"))}),
         (
             _("Commission"),
-            {"fields": ("kind", "value", CommissionPlan.RATES, ("cap", "first_sale_only"))},
+            {
+                "fields": (
+                    "kind",
+                    "value",
+                    ("rate_from_1", "rate_from_3"),
+                    ("rate_from_5", "rate_from_8"),
+                    ("cap", "first_sale_only"),
+                )
+            },
         ),
         (_("Validity"), {"fields": (("valid_from", "valid_to"),)}),
     )

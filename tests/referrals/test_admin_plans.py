@@ -34,7 +34,7 @@ def test_a_plan_of_tiers_needs_its_rates_and_forgets_the_value(manager):
     group = ReferrerGroup.objects.create(name="Блогеры")
     data = terms(kind="fixed_tiers", group=group.pk, rate_from_1="1000", rate_from_3="2000", rate_from_5="3000")
     page = manager.post(reverse(ADD), data).content.decode()
-    assert "Для этого плана нужно заполнить." in page
+    assert "Для этого тарифа нужно заполнить." in page
     assert manager.post(reverse(ADD), {**data, "rate_from_8": "4000"}).status_code == 302
     plan = CommissionPlan.objects.get(group=group)
     assert (plan.value, plan.rate_from_8, str(plan.created_by)) == (None, 4000, "refs")
@@ -47,7 +47,7 @@ def test_a_plan_of_tiers_needs_its_rates_and_forgets_the_value(manager):
         ({"value": "-1"}, "Не меньше нуля."),
         ({"cap": "0"}, "Больше нуля или оставьте пустым."),
         ({"valid_to": "01.01.2020"}, "Заканчивается раньше, чем начинается."),
-        ({}, "В часть этих дней для тех же людей уже действует другой план."),
+        ({}, "В часть этих дней для тех же людей уже действует другой тариф."),
     ],
 )
 def test_a_plan_that_makes_no_sense_is_refused_in_words(manager, fields, text):
@@ -90,7 +90,7 @@ def test_a_recalculation_is_shown_before_it_is_done(manager):
     plan_change(plan=CommissionPlan.objects.get(), by=None, value=20)
     data = {"first": "2025-06-01", "last": "2025-06-30", "reason": "Новая ставка"}
     page = manager.post(reverse(RECALCULATE), data)
-    assert "1 продажа перейдёт на другой план." in page.content.decode()
+    assert "1 продажа перейдёт на другой тариф." in page.content.decode()
     assert "5\u2009000\u2009₸" in page.content.decode()
     assert balances() == {1: 5000}
     agreed = {**data, "confirm": "1", "expected": page.context["outcome"].mark}
