@@ -25,6 +25,7 @@ from onai_project.admin_base import (
     money,
     reason_text,
 )
+from traffic import digest_admin  # noqa: F401
 from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification, Targetologist
 from traffic.rules import admin as rules_admin  # noqa: F401
