@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 from pytest_django import Settings
 
 from notifications.models import TelegramChat
-from notifications.sender import Sender
+from notifications.sender import Sender, run
 from onai_project.periods import Period
 from tests.fakes import TOKEN, FakeBotApi
+from tests.notifications.helpers import wait_for
 from tests.onai_project.rows import make_sale, make_user
 from traffic import digest, messages, tasks
 from traffic.models import Digest, DigestSchedule, Targetologist
@@ -257,14 +258,13 @@ def test_the_database_keeps_a_digest_unique_for_the_common_chat_too():
 
 @pytest.mark.django_db(transaction=True)
 def test_three_workers_clocks_and_senders_send_exactly_one(settings: Settings):
+    DigestSchedule.objects.all().delete()
     DigestSchedule.objects.create(kind="daily", since=almaty(2025, 12, 20, 12, 0))
     TelegramChat.objects.create(chat_id=-1)
     start = threading.Barrier(3)
     stop = threading.Event()
 
     def work() -> None:
-        from notifications.sender import run
-
         start.wait(5)
         digest.write_due_digests(now=almaty(2025, 12, 21, 9, 0))
         connection.close()
@@ -275,10 +275,10 @@ def test_three_workers_clocks_and_senders_send_exactly_one(settings: Settings):
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
             thread.start()
-        deadline = datetime.now(UTC) + timedelta(seconds=10)
-        while not Digest.objects.filter(notification_status="sent").exists() and datetime.now(UTC) < deadline:
-            pass
-        stop.set()
+        try:
+            wait_for(Digest.objects.filter(notification_status="sent").exists, 10)
+        finally:
+            stop.set()
         for thread in threads:
             thread.join(10)
     assert api.texts == ["📊 <b>Итоги дня: 20.12.2025</b>: продаж не было"]
