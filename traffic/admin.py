@@ -136,7 +136,6 @@ class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
         "targetologist",
         "chat_shown",
         "status_label",
-        "attempts",
         "notified_at",
         "problem",
     )

@@ -71,8 +71,8 @@ class Digest(OutboxMessage):
     class Meta(OutboxMessage.Meta):
         abstract = False
         db_table = "digests"
-        verbose_name = _("digest")
-        verbose_name_plural = _("digests")
+        verbose_name = _("digest of sales")
+        verbose_name_plural = _("digests of sales")
         constraints = [
             # One message per fact (law 8), however many workers' clocks tick.
             models.UniqueConstraint(fields=["chat", "kind", "date"], name="digest_once", nulls_distinct=False),

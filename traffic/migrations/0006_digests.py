@@ -91,8 +91,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
-                "verbose_name": "digest",
-                "verbose_name_plural": "digests",
+                "verbose_name": "digest of sales",
+                "verbose_name_plural": "digests of sales",
                 "db_table": "digests",
                 "abstract": False,
                 "indexes": [
