@@ -28,6 +28,13 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Funnels"), "filter_alt", "admin:traffic_funnel_changelist", "traffic.view_funnel"),
             (_("Pipelines"), "conversion_path", "admin:traffic_pipeline_changelist", "traffic.view_pipeline"),
             (_("Targetologists"), "badge", "admin:traffic_targetologist_changelist", "traffic.view_targetologist"),
+            (_("Digests"), "summarize", "admin:traffic_digest_changelist", "traffic.view_digest"),
+            (
+                _("Digest schedules"),
+                "schedule_send",
+                "admin:traffic_digestschedule_changelist",
+                "traffic.view_digestschedule",
+            ),
             (
                 _("Telegram chats"),
                 "forum",

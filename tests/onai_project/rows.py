@@ -21,7 +21,7 @@ from referrals.payouts.models import (
     PayoutEvent,
     PayoutItem,
 )
-from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
+from traffic.models import AttributionRule, Digest, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -124,6 +124,7 @@ def one_of_each() -> None:
         ReconciliationFinding.objects.create(run=run, lead_id=31, kind=kind, at=now, fields="price, wins")
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
+    Digest.objects.create(kind="daily", date=now.date(), chat=chat, notification_status="failed", error="нет чата")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
     Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
     Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")

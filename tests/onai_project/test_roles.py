@@ -16,6 +16,8 @@ RULES = [
     "admin:traffic_funnel_changelist",
     "admin:traffic_pipeline_changelist",
     "admin:traffic_targetologist_changelist",
+    "admin:traffic_digest_changelist",
+    "admin:traffic_digestschedule_changelist",
     "admin:notifications_telegramchat_changelist",
 ]
 REFERRALS = [
