@@ -252,7 +252,7 @@ STEPS = st.lists(
 
 @pytest.mark.xfail(
     strict=False,
-    reason="known hole: a win that moved to another pipeline and was then lost there, both hooks dropped, stays standing",
+    reason="known hole: a win that moved to another pipeline and was then lost, its hooks dropped, stays standing",
 )
 @given(histories=st.lists(STEPS, min_size=1, max_size=4), chance=st.randoms(use_true_random=False))
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
