@@ -183,3 +183,9 @@ class SalesNotification(SaleFields, OutboxMessage):
         from traffic import messages
 
         return messages.sale_message(self)
+
+
+from traffic.dashboard_models import AdSpend as AdSpend  # noqa: E402
+from traffic.dashboard_models import SaleDayBuilt as SaleDayBuilt  # noqa: E402
+from traffic.dashboard_models import SaleDayChange as SaleDayChange  # noqa: E402
+from traffic.dashboard_models import SaleDayTotal as SaleDayTotal  # noqa: E402

