@@ -18,6 +18,20 @@ urlpatterns = [
     path("metrics", health.metrics),
     # Before the admin's own catch-all; admin_view asks for a login and staff status.
     path("admin/traffic/dashboard/", admin.site.admin_view(traffic.dashboard), name="traffic-dashboard"),
+    path("admin/traffic/dashboard/sales/", admin.site.admin_view(traffic.sales), name="traffic-dashboard-sales"),
+    path(
+        "admin/traffic/dashboard/sales.<str:ending>",
+        admin.site.admin_view(traffic.sales_file),
+        name="traffic-dashboard-sales-file",
+    ),
+    path(
+        "admin/traffic/dashboard/all.xlsx", admin.site.admin_view(traffic.dashboard_xlsx), name="traffic-dashboard-xlsx"
+    ),
+    path(
+        "admin/traffic/dashboard/<slug:table>.csv",
+        admin.site.admin_view(traffic.dashboard_csv),
+        name="traffic-dashboard-csv",
+    ),
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/state/", admin.site.admin_view(state.system_state), name="system-state"),
     path("admin/api/", admin.site.admin_view(api.api_access), name="api-access"),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -27,6 +28,12 @@ def count(number: int | None) -> str:
     return shown(number, Kind.COUNT)
 
 
+@register.filter
+def times(ratio: Decimal | None) -> str:
+    """Return a ratio as "2,50 ×"; "—" for None."""
+    return shown(ratio, Kind.RATIO)
+
+
 @register.simple_tag(takes_context=True)
 def address_with(context: Mapping[str, Any], changes: Mapping[str, Any] | None = None, **more: Any) -> str:
     """Return the page's query string with parameters changed, None for none: `{% address_with funnel="express" %}`."""
@@ -45,3 +52,9 @@ def kept(context: Mapping[str, Any], *names: str) -> SafeString:
     query = context["request"].GET
     rest = [(name, value) for name, values in query.lists() if name not in (*names, "page") for value in values]
     return format_html_join("", '<input type="hidden" name="{}" value="{}">', rest)
+
+
+@register.simple_tag(takes_context=True)
+def address_with_names(context: Mapping[str, Any], names: Iterable[str], value: object) -> str:
+    """Return the page's query string with several parameters set to one value, None for none."""
+    return filters.address_with(context["request"].GET, dict.fromkeys(names, value))
