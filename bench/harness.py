@@ -42,8 +42,8 @@ from django.db import connection
 from tests.system import LiveSystem
 
 TABLES = (
-    "webhook_deliveries, webhook_logs, deals, deal_transitions, all_sales_tracking, sales_notifications, "
-    "referral_earnings, referral_conversions, referrers"
+    "webhook_deliveries, webhook_logs, deals, deal_transitions, all_sales_tracking, sale_attributions, "
+    "sales_notifications, referral_earnings, referral_conversions, referrers"
 )
 DOOR = f"/webhook/amocrm/traffic?key={SECRET}"
 

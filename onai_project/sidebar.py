@@ -25,6 +25,8 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Sales"), "payments", "admin:traffic_sale_changelist", "traffic.view_sale"),
             (_("Messages"), "send", "admin:traffic_salesnotification_changelist", "traffic.view_salesnotification"),
             (_("Rules"), "rule", "admin:traffic_attributionrule_changelist", "traffic.view_attributionrule"),
+            (_("Funnels"), "filter_alt", "admin:traffic_funnel_changelist", "traffic.view_funnel"),
+            (_("Pipelines"), "conversion_path", "admin:traffic_pipeline_changelist", "traffic.view_pipeline"),
             (_("Targetologists"), "badge", "admin:traffic_targetologist_changelist", "traffic.view_targetologist"),
             (
                 _("Telegram chats"),

@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -32,30 +31,17 @@ from onai_project.admin_base import (
 from referrals import ledger
 from referrals.dashboard import with_balance
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
+from referrals.status import COLOURS, Status, conversion_status, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 KIND_COLOURS = {"accrual": "success", "reversal": "danger", "adjustment": "warning"}
-PAYOUT_COLOURS = {
-    "reversed": "",
-    "unclaimed": "warning",
-    "inactive": "warning",
-    "waiting": "info",
-    "available": "success",
-}
 
 
-def payout_state(conversion: Conversion) -> tuple[str, str]:
-    """Return (key, text): can this conversion's commission be paid, and if not, why."""
-    if conversion.state == Conversion.State.REVERSED:
-        return "reversed", gettext("Taken back")
-    if not conversion.referrer.claimed:
-        return "unclaimed", gettext("Nobody has claimed the code")
-    if not conversion.referrer.active:
-        return "inactive", gettext("The referrer is not active")
-    if conversion.available_at > timezone.now():
-        day = date_format(timezone.localtime(conversion.available_at), "SHORT_DATE_FORMAT")
-        return "waiting", gettext("From %(day)s") % {"day": day}
-    return "available", gettext("Can be paid")
+def delivery_link(delivery_id: int | None) -> str:
+    """Return a link to the delivery that led to an entry."""
+    if delivery_id is None:
+        return EMPTY
+    return list_link("webhooks_webhookdelivery", f"id__exact={delivery_id}", f"№ {delivery_id}")
 
 
 class EarningInline(TabularInline):
@@ -120,10 +106,13 @@ class ConversionAdmin(ReadOnlyAdmin):
     def amount(self, conversion: Conversion) -> str:
         return money(conversion.sale_amount)
 
-    @display(description=_("payout"))
-    def payout(self, conversion: Conversion) -> str:
-        state, text = payout_state(conversion)
-        return label(text, PAYOUT_COLOURS[state])
+    @display(description=_("commission"))
+    def payout(self, conversion: Any) -> str:
+        return label(status_sentence(conversion.status, conversion), COLOURS[Status(conversion.status)])
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        conversions: QuerySet[Conversion] = super().get_queryset(request)
+        return conversions.annotate(status=conversion_status(timezone.now()))
 
     @display(description="AmoCRM")
     def deal(self, conversion: Conversion) -> str:
@@ -138,8 +127,18 @@ class EarningAdmin(ReadOnlyAdmin):
     search_fields = ("=conversion__lead_id", "referrer__code", "referrer__name")
     search_help_text = _("Deal number or referrer")
     ordering = ("-id",)
-    fields = (("referrer", "conversion_link"), ("seq", "created_at"), ("kind_label", "sum"), "why")
+    fields = (
+        ("referrer", "conversion_link"),
+        ("seq", "created_at"),
+        ("kind_label", "sum"),
+        ("why", "available_at"),
+        ("source", "by"),
+    )
     kind_label = choice_label("kind", KIND_COLOURS, _("kind"))
+
+    @display(description=_("delivery"))
+    def source(self, entry: Earning) -> str:
+        return delivery_link(entry.delivery_id)
 
     @display(description=_("amount"), ordering="amount")
     def sum(self, entry: Earning) -> str:

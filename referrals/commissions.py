@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 
 TENGE = Decimal(1)
 NOTHING = Decimal(0)
+
+# What is posted, by the day from which it can be paid.
+Dated = Mapping[datetime, Decimal]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,22 @@ def commission(amount: Decimal | None, plan: Plan | None) -> Decimal:
         return NOTHING
     earned = plan.value if plan.kind == "fixed" else amount * plan.value / 100
     return earned.quantize(TENGE, ROUND_HALF_UP)
+
+
+def movements(posted: Dated, target: Decimal, available_at: datetime) -> list[tuple[datetime, Decimal]]:
+    """Return what to post, (available at, amount), so that the sum of `posted` becomes `target`.
+
+    What is added can be paid from `available_at` on. What is taken back has the date of what it takes back, the latest
+    first: so no date's sum falls below nothing while another's can be paid out.
+    """
+    missing = target - sum(posted.values(), NOTHING)
+    if missing > 0:
+        return [(available_at, missing)]
+    result = []
+    for date_, amount in sorted(posted.items(), reverse=True):
+        if missing < 0 < amount:
+            part = max(missing, -amount)
+            result.append((date_, part))
+            missing -= part
+    # More than ever was there, by a person's correction.
+    return [*result, (available_at, missing)] if missing else result

@@ -16,9 +16,10 @@ from django.conf import settings
 from django.db import connection
 from django.utils.translation import gettext_noop
 
-from referrals.commissions import NOTHING, Plan, commission, plan_for
+from referrals.commissions import NOTHING, Plan, commission, movements, plan_for
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from webhooks import bulk
+from webhooks.deals import select_causes
 from webhooks.merge import DealState, Win
 from webhooks.utm import referral_code
 
@@ -30,6 +31,7 @@ _FIELDS = (
     "lead_id", "lead_name", "referrer", "utm_source", "pipeline_id", "sale_amount", "state", "moved", "plan",
     "sale_date", "available_at", "hold_reason", "updated_at",
 )  # fmt: skip
+_ENTRY_FIELDS = ("conversion", "referrer", "seq", "kind", "amount", "reason", "available_at", "delivery")
 _SELECT = """
 SELECT lead_id, lead_name, referrer_id, utm_source, pipeline_id, sale_amount, state, moved, plan_id,
        sale_date, available_at, hold_reason
@@ -45,11 +47,11 @@ SELECT id, code, active, claimed FROM referrers WHERE code = ANY(%s::text[]) OR 
 ORDER BY code FOR NO KEY UPDATE
 """
 _POSTED = """
-SELECT conversion.id, conversion.lead_id, earning.referrer_id, coalesce(sum(earning.amount), 0),
+SELECT conversion.id, conversion.lead_id, earning.referrer_id, earning.available_at, coalesce(sum(earning.amount), 0),
        coalesce(max(max(earning.seq)) OVER (PARTITION BY conversion.id), 0)
 FROM referral_conversions AS conversion LEFT JOIN referral_earnings AS earning ON earning.conversion_id = conversion.id
 WHERE conversion.lead_id = ANY(%s::bigint[])
-GROUP BY conversion.id, conversion.lead_id, earning.referrer_id
+GROUP BY conversion.id, conversion.lead_id, earning.referrer_id, earning.available_at
 """
 
 
@@ -174,15 +176,15 @@ def _select(lead_ids: Sequence[int]) -> dict[int, StoredConversion]:
 def _post(conversions: Mapping[int, StoredConversion], plans: Mapping[int, Plan]) -> None:
     """Append what is missing between the ledger and the targets of these conversions."""
     conversion_ids: dict[int, int] = {}
-    posted: dict[int, dict[int, Decimal]] = {}
+    posted: dict[int, dict[int, dict[datetime, Decimal]]] = {}
     last_seq: dict[int, int] = {}
     with connection.cursor() as cursor:
         cursor.execute(_POSTED, [list(conversions)])
-        for conversion_id, lead_id, referrer_id, total, seq in cursor.fetchall():
+        for conversion_id, lead_id, referrer_id, available_at, total, seq in cursor.fetchall():
             conversion_ids[lead_id] = conversion_id
             last_seq[lead_id] = seq
             if referrer_id is not None:
-                posted.setdefault(lead_id, {})[referrer_id] = total
+                posted.setdefault(lead_id, {}).setdefault(referrer_id, {})[available_at] = total
     entries = []
     for lead_id, conversion in sorted(conversions.items()):
         plan = plans.get(conversion.plan) if conversion.plan else None
@@ -190,13 +192,26 @@ def _post(conversions: Mapping[int, StoredConversion], plans: Mapping[int, Plan]
         targets = dict.fromkeys(posted.get(lead_id, ()), NOTHING)
         targets[conversion.referrer] = commission(conversion.sale_amount, plan) if won else NOTHING
         for referrer_id, target in targets.items():
-            before = posted.get(lead_id, {}).get(referrer_id, NOTHING)
-            if target == before:
-                continue
-            last_seq[lead_id] += 1
+            dated = posted.get(lead_id, {}).get(referrer_id, {})
+            before = sum(dated.values(), NOTHING)
             kind, reason = _why(conversion, plan, before, target)
-            entries.append((conversion_ids[lead_id], referrer_id, last_seq[lead_id], kind, target - before, reason))
-    bulk.insert(Earning, ("conversion", "referrer", "seq", "kind", "amount", "reason"), entries)
+            for available_at, amount in movements(dated, target, conversion.available_at):
+                last_seq[lead_id] += 1
+                entries.append(
+                    (
+                        conversion_ids[lead_id],
+                        referrer_id,
+                        last_seq[lead_id],
+                        kind,
+                        amount,
+                        reason,
+                        available_at,
+                        lead_id,
+                    )
+                )
+    causes = select_causes({entry[-1] for entry in entries}) if entries else {}
+    rows = [(*entry, causes.get(lead_id)) for *entry, lead_id in entries]
+    bulk.insert(Earning, _ENTRY_FIELDS, rows)
 
 
 def _why(conversion: StoredConversion, plan: Plan | None, before: Decimal, target: Decimal) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import DateRangeField, RangeOperators
 from django.core.validators import MinValueValidator
@@ -9,6 +10,8 @@ from django.db import models
 from django.db.models import F, Func, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
+
+from webhooks.models import WebhookDelivery
 
 
 class Referrer(models.Model):
@@ -82,12 +85,15 @@ class Conversion(models.Model):
         NONE = "", _("No hold")
         UNCLAIMED = "unclaimed", _("Nobody has claimed the code")
         INACTIVE = "inactive", _("The referrer is not active")
+        SELF_REFERRAL = "self_referral", _("The customer is the referrer")
+        AD_CAMPAIGN = "ad_campaign", _("The campaign is a targetologist's")
 
     lead_id = models.BigIntegerField(_("deal"), unique=True)
     lead_name = models.TextField(_("deal name"), blank=True, default="")
     referrer = models.ForeignKey(
-        Referrer, on_delete=models.PROTECT, related_name="conversions", verbose_name=_("referrer")
+        Referrer, on_delete=models.PROTECT, related_name="conversions", db_index=False, verbose_name=_("referrer")
     )
+    contact_id = models.BigIntegerField(_("customer"), null=True, blank=True, help_text=_("The contact in AmoCRM."))
     utm_source = models.TextField(_("utm_source"))
     pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
     sale_amount = models.DecimalField(
@@ -100,7 +106,22 @@ class Conversion(models.Model):
     )
     sale_date = models.DateTimeField(_("sale date"))
     available_at = models.DateTimeField(_("available at"))
-    hold_reason = models.CharField(_("hold"), max_length=12, choices=Hold, blank=True, default="")
+    hold_reason = models.CharField(_("hold"), max_length=16, choices=Hold, blank=True, default="")
+    campaign_owner = models.CharField(
+        _("whose campaign"),
+        max_length=200,
+        blank=True,
+        db_default="",
+        default="",
+        help_text=_("Whose paid campaign the UTM also names."),
+    )
+    rejected = models.TextField(
+        _("rejected"),
+        blank=True,
+        db_default="",
+        default="",
+        help_text=_("Why it earns nothing. The referrer reads it."),
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now())
     updated_at = models.DateTimeField(_("updated at"), db_default=Now())
 
@@ -110,6 +131,9 @@ class Conversion(models.Model):
         verbose_name_plural = _("conversions")
         indexes = [
             models.Index("sale_date", name="conversion_date"),  # dashboard: a period
+            models.Index("referrer", "sale_date", name="conversion_referrer_date"),  # a referrer's month
+            # the sales of one customer
+            models.Index("contact_id", name="conversion_contact", condition=Q(contact_id__isnull=False)),
             models.Index("created_at", name="conversion_created"),  # "the latest five"
         ]
 
@@ -135,6 +159,30 @@ class Earning(models.Model):
     kind = models.CharField(_("kind"), max_length=10, choices=Kind)
     amount = models.DecimalField(_("amount"), max_digits=14, decimal_places=0)
     reason = models.TextField(_("reason"))
+    available_at = models.DateTimeField(
+        _("available at"), help_text=_("What takes back has the date of what it takes back.")
+    )
+    # No key in the database: nobody deletes deliveries, and the key's lock would wait for whoever processes one again.
+    delivery = models.ForeignKey(
+        WebhookDelivery,
+        on_delete=models.DO_NOTHING,
+        related_name="+",
+        null=True,
+        blank=True,
+        db_constraint=False,
+        db_index=False,
+        verbose_name=_("delivery"),
+        help_text=_("What AmoCRM sent that led to it."),
+    )
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        related_name="+",
+        null=True,
+        blank=True,
+        db_index=False,
+        verbose_name=_("by whom"),
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now())
 
     class Meta:

@@ -67,14 +67,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def seeded(transactional_db: None) -> None:
-    """Targetologists, rules and the plan: tests that really commit begin with empty tables."""
+    """Targetologists, rules, funnels and the plan: tests that really commit begin with empty tables."""
     # Models can be imported only once Django is set up.
     import referrals.seeds
     import traffic.seeds
     from referrals.models import CommissionPlan
-    from traffic.models import AttributionRule, Targetologist
+    from traffic.models import AttributionRule, Funnel, Targetologist
 
     traffic.seeds.seed(Targetologist, AttributionRule)
+    traffic.seeds.seed_funnels(Funnel)
     referrals.seeds.seed(CommissionPlan)
 
 

@@ -1,4 +1,4 @@
-"""Sales and the messages about them (read-only), targetologists and the rules that attribute sales to them."""
+"""Sales and the messages about them (read-only), and targetologists; rules and what goes with them beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from onai_project.admin_base import (
     reason_text,
 )
 from traffic.dashboard import notifications_visible_to, sales_visible_to
-from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
+from traffic.models import Sale, SalesNotification, Targetologist
+from traffic.rules import admin as rules_admin  # noqa: F401
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 CHANNEL_COLOURS = {"targetologist": "primary", "referral": "info", "unknown": "warning"}
@@ -225,14 +226,3 @@ class TargetologistAdmin(PanelAdmin):
     def get_readonly_fields(self, request: HttpRequest, obj: Targetologist | None = None) -> tuple[str, ...]:
         """Keep the slug: sales refer to it."""
         return ("slug",) if obj else ()
-
-
-@admin.register(AttributionRule)
-class AttributionRuleAdmin(PanelAdmin):
-    list_display = ("order", "pattern", "field", "match", "targetologist", "active")
-    list_display_links = ("order", "pattern")
-    list_filter = ("targetologist", "active")
-    list_select_related = ("targetologist",)
-    search_fields = ("pattern",)
-    search_help_text = _("Pattern")
-    fields = ("targetologist", ("field", "match"), "pattern", ("order", "active"))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import dataclasses
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from webhooks.utm import normalise, referral_code
 
+UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 CAMPAIGN_OR_SOURCE = "campaign_or_source"
-FUNNELS = (
-    ("express", ("express", "экспресс")),
-    ("challenge3d", ("challenge", "трехдневник", "3d")),
-    ("intensive1d", ("intensive", "однодневник", "1d")),
-)
+# What an advertising system should have replaced: {{campaign.name}}, {campaign_id}, __AID__, %7B%7Bad.id%7D%7D.
+_MACRO = re.compile(r"\{\{[^{}]*\}\}|\{[A-Za-z][\w.:-]*\}|__[A-Z][A-Z0-9_]*?__|(?i:%7B%7B.*?%7D%7D)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +24,67 @@ class Rule:
     field: str  # a UTM name, or CAMPAIGN_OR_SOURCE
     match: str  # contains, equals, starts_with
     pattern: str
+    funnel: str = ""  # of the sales that it attributes; "": what the campaign's name says
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The UTM names that it looks at, in this order."""
+        return ("utm_campaign", "utm_source") if self.field == CAMPAIGN_OR_SOURCE else (self.field,)
+
+    def matches(self, value: str) -> bool:
+        """Return whether it matches a normalised value. An empty pattern matches nothing."""
+        if not self.pattern:
+            return False
+        if self.match == "equals":
+            return value == self.pattern
+        if self.match == "starts_with":
+            return value.startswith(self.pattern)
+        return self.pattern in value
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rule that was tried, and the field in which it matched; "" where it did not."""
+
+    rule: Rule
+    field: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The outcome: the channel (`targetologist`, `referral`, `unknown`), and by which rule, field and text."""
+    """The outcome: the channel (`targetologist`, `referral`, `unknown`), and by which rule, field and text.
+
+    `trace` is the rules that were tried, in their order; the last one is the one that matched, if any did.
+    """
 
     channel: str
     targetologist: str | None = None
     rule_id: int | None = None
     field: str = ""
     text: str = ""
+    funnel: str = ""
+    trace: tuple[Step, ...] = dataclasses.field(default=(), compare=False, repr=False)
 
 
-UNKNOWN = Attribution("unknown")
+@dataclass(frozen=True, slots=True)
+class Funnel:
+    """A funnel and the normalised words by which a campaign's name tells of it."""
+
+    slug: str
+    words: tuple[str, ...]
+    is_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """Everything that an attribution rests on: the active rules and the funnels, in the order in which they are tried.
+
+    `version` is the number under which this very content is kept (traffic.models.RuleVersion).
+    """
+
+    rules: tuple[Rule, ...]
+    funnels: tuple[Funnel, ...] = ()
+    version: int | None = None
 
 
 def attribute(utm: Mapping[str, str], rules: Iterable[Rule]) -> Attribution:
@@ -48,23 +95,27 @@ def attribute(utm: Mapping[str, str], rules: Iterable[Rule]) -> Attribution:
     if (code := referral_code(utm.get("utm_source", ""))) is not None:
         return Attribution("referral", field="utm_source", text=code[:200])
     values = {name: normalise(value) for name, value in utm.items() if value}
+    trace: list[Step] = []
     for rule in rules:
-        fields = ("utm_campaign", "utm_source") if rule.field == CAMPAIGN_OR_SOURCE else (rule.field,)
-        for field in fields:
-            if _matches(rule, values.get(field, "")):
-                return Attribution("targetologist", rule.targetologist, rule.id, field, rule.pattern)
-    return UNKNOWN
+        for name in rule.fields:
+            if rule.matches(values.get(name, "")):
+                trace.append(Step(rule, name))
+                return Attribution(
+                    "targetologist", rule.targetologist, rule.id, name, rule.pattern, rule.funnel, tuple(trace)
+                )
+        trace.append(Step(rule))
+    return Attribution("unknown", trace=tuple(trace))
 
 
-def _matches(rule: Rule, value: str) -> bool:
-    if rule.match == "equals":
-        return value == rule.pattern
-    if rule.match == "starts_with":
-        return value.startswith(rule.pattern)
-    return rule.pattern in value
-
-
-def funnel(utm_campaign: str) -> str:
-    """Return the funnel that a campaign sells, by the words in its name; express where none is there."""
+def funnel(utm_campaign: str, funnels: Sequence[Funnel]) -> str:
+    """Return the slug of the funnel that a campaign sells, by the words in its name; else of the default one, or ""."""
     name = normalise(utm_campaign)
-    return next((funnel for funnel, words in FUNNELS if any(word in name for word in words)), "express")
+    for one in funnels:
+        if any(word in name for word in one.words if word):
+            return one.slug
+    return next((one.slug for one in funnels if one.is_default), "")
+
+
+def macros(utm: Mapping[str, str]) -> dict[str, str]:
+    """Return by UTM name the first macro in it that the advertising system did not replace."""
+    return {name: found[0] for name, value in utm.items() if (found := _MACRO.search(value))}

@@ -9,6 +9,11 @@ from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
 from notifications.models import OutboxMessage, TelegramChat
+from traffic.decision_models import ReattributionMove as ReattributionMove
+from traffic.decision_models import ReattributionRun as ReattributionRun
+from traffic.decision_models import RuleVersion as RuleVersion
+from traffic.decision_models import SaleAttribution as SaleAttribution
+from traffic.decision_models import SaleOverride as SaleOverride
 
 
 class Targetologist(models.Model):
@@ -42,6 +47,64 @@ class Targetologist(models.Model):
         return f"{self.name} {self.emoji}".strip()
 
 
+class Funnel(models.Model):
+    """A way in which the school sells; a campaign's name tells of it by one of the words."""
+
+    slug = models.SlugField(_("slug"), primary_key=True, max_length=20)
+    name = models.CharField(_("name"), max_length=100)
+    words = models.TextField(
+        _("words"),
+        blank=True,
+        help_text=_("One a line. A campaign whose name contains one of them is of this funnel; the first funnel wins."),
+    )
+    order = models.PositiveSmallIntegerField(_("order"), default=0)
+    is_default = models.BooleanField(
+        _("default"), default=False, help_text=_("The funnel of campaigns in whose names no word was found.")
+    )
+
+    class Meta:
+        db_table = "funnels"
+        ordering = ["order", "slug"]
+        verbose_name = _("funnel")
+        verbose_name_plural = _("funnels")
+        constraints = [
+            models.UniqueConstraint(fields=["is_default"], condition=Q(is_default=True), name="funnel_one_default"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Pipeline(models.Model):
+    """A pipeline of AmoCRM: what it sells, and whether its won deals are sales.
+
+    One that is not entered here is decided by settings.TRAFFIC_PIPELINE_IDS.
+    """
+
+    pipeline_id = models.BigIntegerField(_("number"), primary_key=True, help_text=_("As in its address in AmoCRM."))
+    name = models.CharField(_("name"), max_length=100)
+    product = models.CharField(
+        _("product"), max_length=100, blank=True, help_text=_("What messages and pages call what was bought.")
+    )
+    counts = models.BooleanField(
+        _("counts"),
+        default=True,
+        help_text=_(
+            "Deals won in it are sales. A change counts for what happens from now on; "
+            "<code>manage.py resync traffic</code> brings older deals in line."
+        ),
+    )
+
+    class Meta:
+        db_table = "pipelines"
+        ordering = ["name", "pipeline_id"]
+        verbose_name = _("pipeline")
+        verbose_name_plural = _("pipelines")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class AttributionRule(models.Model):
     """If the pattern matches, the sale is this targetologist's. The first match wins, in the order of `order`."""
 
@@ -64,7 +127,20 @@ class AttributionRule(models.Model):
     )
     field = models.CharField(_("field"), max_length=18, choices=Field, default=Field.CAMPAIGN_OR_SOURCE)
     match = models.CharField(_("match"), max_length=11, choices=Match, default=Match.CONTAINS)
-    pattern = models.CharField(_("pattern"), max_length=200)
+    pattern = models.CharField(
+        _("pattern"),
+        max_length=200,
+        help_text=_("Capital letters, ё and how many spaces there are make no difference."),
+    )
+    funnel = models.ForeignKey(
+        Funnel,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("funnel"),
+        help_text=_("Of the sales that it attributes. Empty: what the campaign's name says."),
+    )
     active = models.BooleanField(_("active"), default=True)
 
     class Meta:
@@ -72,7 +148,8 @@ class AttributionRule(models.Model):
         ordering = ["order", "id"]
         verbose_name = _("attribution rule")
         verbose_name_plural = _("attribution rules")
-        constraints = [models.CheckConstraint(condition=~Q(pattern=""), name="rule_pattern_not_empty")]
+        # Spaces alone would be found in everything.
+        constraints = [models.CheckConstraint(condition=Q(pattern__regex=r"\S"), name="rule_pattern_not_empty")]
 
     def __str__(self) -> str:
         return f"{self.get_field_display()} {self.get_match_display()} «{self.pattern}»"
@@ -148,6 +225,8 @@ class Sale(SaleFields):
             models.Index("sale_date", name="sale_date"),  # dashboards: a period
             models.Index("targetologist", "sale_date", name="sale_targetologist"),  # a targetologist's own page
             models.Index("created_at", name="sale_created"),  # "the latest five"
+            # The queue of those that nobody has.
+            models.Index("sale_date", condition=Q(channel="unknown", state="won"), name="sale_unattributed"),
         ]
 
     def __str__(self) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from django.conf import settings
 from django.dispatch import receiver
 
 from traffic.models import Targetologist
+from traffic.pipelines import concerns_sales, watched_pipelines
 from traffic.sales import converge_sales
 from webhooks.merge import DealState
 from webhooks.models import Source
@@ -24,7 +24,7 @@ def keep_sales(deals: Sequence[DealState], *, live: bool) -> None:
 
 
 def _details() -> dict[str, Any]:
-    pipelines = settings.TRAFFIC_PIPELINE_IDS
+    pipelines = list(watched_pipelines())
     return {
         "pipeline": pipelines[0] if len(pipelines) == 1 else pipelines,
         "targetologists": list(Targetologist.objects.filter(active=True).values_list("name", flat=True)),
@@ -32,7 +32,7 @@ def _details() -> dict[str, Any]:
 
 
 def _concerns(pipelines: Collection[int], utm_source: str) -> bool:
-    return any(pipeline in settings.TRAFFIC_PIPELINE_IDS for pipeline in pipelines)
+    return concerns_sales(pipelines)
 
 
 register(

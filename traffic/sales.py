@@ -9,21 +9,20 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import connection
 
-from traffic.attribution import Attribution, Rule, attribute, funnel
-from traffic.models import AttributionRule, Sale, SalesNotification
+from traffic.attribution import UTM
+from traffic.decisions import Outcome, Utm, decide_sales
+from traffic.models import Sale, SalesNotification
+from traffic.pipelines import watched_pipelines
 from webhooks import bulk
-from webhooks.amocrm.events import UTM_NAMES
 from webhooks.merge import DealState, Win
-from webhooks.utm import normalise
 
-_UTM = UTM_NAMES[:5]
 _FIELDS = (
-    "lead_id", "lead_name", "sale_amount", "currency", *_UTM, "pipeline_id", "status_id",
+    "lead_id", "lead_name", "sale_amount", "currency", *UTM, "pipeline_id", "status_id",
     "channel", "targetologist", "matched_rule", "matched_field", "matched_text",
     "funnel_type", "sale_date", "state", "moved", "win_number", "updated_at",
 )  # fmt: skip
 _NOTIFICATION_FIELDS = (
-    "lead_id", "lead_name", "sale_amount", *_UTM, "targetologist", "sale_date", "kind", "win_number",
+    "lead_id", "lead_name", "sale_amount", *UTM, "targetologist", "sale_date", "kind", "win_number",
     "notification_status", "attempts", "error",
 )  # fmt: skip
 _SELECT = """
@@ -39,7 +38,7 @@ WHERE (lead_id, win_number) IN (SELECT * FROM unnest(%s::bigint[], %s::int[])) A
 
 
 class StoredSale(NamedTuple):
-    """A row of all_sales_tracking, in the order of _FIELDS."""
+    """A row of all_sales_tracking, in the order of _FIELDS: UTM from the fifth, the outcome from the twelfth."""
 
     lead_id: int
     lead_name: str
@@ -63,6 +62,16 @@ class StoredSale(NamedTuple):
     moved: bool
     win_number: int
 
+    @property
+    def utm(self) -> Utm:
+        """The UTM values, raw."""
+        return self[4:9]
+
+    @property
+    def outcome(self) -> Outcome:
+        """Whose it is and why."""
+        return Outcome(*self[11:17])
+
 
 def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     """Make sales and their notifications agree with these deals.
@@ -71,22 +80,24 @@ def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     unless it is a referral's, older than NOTIFY_MAX_AGE, or not `live` (replay, resync).
     """
     now = datetime.now(UTC)
+    watched = watched_pipelines()
     stored = _select([deal.lead_id for deal in deals])
-    rules: list[Rule] | None = None
+    wins = [(deal, deal.win(watched), stored.get(deal.lead_id)) for deal in deals]
+    # A changed rule moves no old sale by itself, nor does an unrelated edit of the deal.
+    undecided = {deal.lead_id: utm for deal, win, old in wins if win and (utm := _utm(deal)) != (old and old.utm)}
+    outcomes = decide_sales(undecided)
     sales: list[StoredSale] = []
     news: list[StoredSale] = []
     taken_back: list[StoredSale] = []
-    for deal in deals:
-        old = stored.get(deal.lead_id)
-        win = deal.win(settings.TRAFFIC_PIPELINE_IDS)
+    for deal, win, old in wins:
         if win is None:
             if old is not None and old.state == Sale.State.WON:
                 sales.append(old._replace(state=Sale.State.REVERSED, status_id=deal.status_id))
                 taken_back.append(old)
             continue
-        if rules is None:
-            rules = select_rules()
-        sale = _sale(deal, win, old, rules)
+        outcome = outcomes.get(deal.lead_id) or (old and old.outcome)
+        assert outcome is not None
+        sale = _sale(deal, win, outcome)
         if sale == old:
             continue
         sales.append(sale)
@@ -98,40 +109,18 @@ def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     _move_notifications(taken_back, SalesNotification.Status.PENDING, SalesNotification.Status.CANCELLED)
 
 
-def select_rules() -> list[Rule]:
-    """Return the active rules in the order in which they are tried, their patterns normalised."""
-    rows = AttributionRule.objects.filter(active=True).values_list(
-        "id", "targetologist_id", "field", "match", "pattern"
-    )
-    return [Rule(*row[:-1], pattern=normalise(row[-1])) for row in rows]
+def _utm(deal: DealState) -> Utm:
+    return tuple(getattr(deal, name) for name in UTM)
 
 
-def _sale(deal: DealState, win: Win, old: StoredSale | None, rules: Sequence[Rule]) -> StoredSale:
+def _sale(deal: DealState, win: Win, outcome: Outcome) -> StoredSale:
     """Return the row that a won deal should have."""
-    utm = {name: getattr(deal, name) for name in _UTM}
-    if old is not None and all(getattr(old, name) == value for name, value in utm.items()):
-        # A changed rule moves no old sale by itself, nor does an unrelated edit of the deal.
-        attribution = Attribution(old.channel, old.targetologist, old.matched_rule, old.matched_field, old.matched_text)
-    else:
-        attribution = attribute(utm, rules)
-    return StoredSale(
-        lead_id=deal.lead_id,
-        lead_name=deal.name,
-        sale_amount=deal.price,
-        currency=settings.CURRENCY,
-        **utm,
-        pipeline_id=win.pipeline_id,
-        status_id=deal.status_id,
-        channel=attribution.channel,
-        targetologist=attribution.targetologist,
-        matched_rule=attribution.rule_id,
-        matched_field=attribution.field,
-        matched_text=attribution.text,
-        funnel_type=funnel(deal.utm_campaign),
-        sale_date=win.at,
-        state=Sale.State.WON,
-        moved=win.moved,
-        win_number=win.number,
+    return StoredSale._make(
+        (
+            *(deal.lead_id, deal.name, deal.price, settings.CURRENCY, *_utm(deal), win.pipeline_id, deal.status_id),
+            *outcome[:6],
+            *(win.at, Sale.State.WON, win.moved, win.number),
+        )
     )
 
 
@@ -148,7 +137,7 @@ def _announce(sales: Sequence[StoredSale]) -> None:
     """
     rows = [
         (
-            *(sale.lead_id, sale.lead_name, sale.sale_amount, *(getattr(sale, name) for name in _UTM)),
+            *(sale.lead_id, sale.lead_name, sale.sale_amount, *(getattr(sale, name) for name in UTM)),
             *(sale.targetologist, sale.sale_date, SalesNotification.Kind.SALE, sale.win_number),
             *(SalesNotification.Status.PENDING, 0, ""),
         )

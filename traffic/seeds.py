@@ -1,4 +1,4 @@
-"""The targetologists and their rules, as the contract lists them: for the first migration and for tests."""
+"""The targetologists, their rules and the funnels, as the contract lists them: for the migrations and for tests."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ TARGETOLOGISTS = (
     ("arystan", "Arystan", "🦁", ("arystan",)),
     ("muha", "Muha", "🚀", ("on ai", "onai", "запуск", "yourmarketolog", "muha")),
     ("traf4", "Traf4", "⚡", ("alex", "traf4", "proftest", "pb_agency")),
+)
+# Slug, name, the words of a campaign's name that tell of it. The first is what a campaign without any of them sells.
+FUNNELS = (
+    ("express", "Экспресс", ("express", "экспресс")),
+    ("challenge3d", "Трёхдневник", ("challenge", "трехдневник", "3d")),
+    ("intensive1d", "Однодневник", ("intensive", "однодневник", "1d")),
 )
 
 
@@ -29,3 +35,12 @@ def seed(targetologists: Any, rules: Any) -> None:
             ((field, *pattern) for field in ("campaign_or_source", "utm_medium") for pattern in patterns), start=1
         )
     )
+
+
+def seed_funnels(funnels: Any) -> None:
+    """Create the funnels that are missing; the argument is the model class."""
+    for order, (slug, name, words) in enumerate(FUNNELS, start=1):
+        funnels.objects.get_or_create(
+            slug=slug,
+            defaults={"name": name, "words": "\n".join(words), "order": order, "is_default": order == 1},
+        )

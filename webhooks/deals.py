@@ -25,6 +25,7 @@ _TRANSITION_KEY = ("lead_id", "at", "timed", "rank", "status_id", "pipeline_id")
 
 _LOCK_MISSING = "INSERT INTO deals (lead_id) SELECT unnest(%s::bigint[]) ON CONFLICT DO NOTHING"
 _SELECT = f"SELECT {', '.join(_STATE_FIELDS)}, merge FROM deals WHERE lead_id = ANY(%s::bigint[]) ORDER BY lead_id"  # noqa: S608
+_SELECT_MERGE = "SELECT lead_id, merge FROM deals WHERE lead_id = ANY(%s::bigint[])"
 # Times as merge.py has them, in microseconds: a datetime costs more to make and unmake than the rest of the row.
 _SELECT_STAGES = """
 SELECT lead_id, (extract(epoch FROM at) * 1000000)::bigint, rank, (extract(epoch FROM seen_at) * 1000000)::bigint,
@@ -109,6 +110,13 @@ def lock_deals(lead_ids: Sequence[int]) -> list[DealState]:
     with connection.cursor() as cursor:
         cursor.execute(f"{_SELECT} FOR UPDATE", [list(lead_ids)])
         return [_deal_state(values) for *values, _ in cursor.fetchall()]
+
+
+def select_causes(lead_ids: Iterable[int]) -> dict[int, int | None]:
+    """Return the last of the deliveries that each of these deals is as it is by."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SELECT_MERGE, [list(lead_ids)])
+        return {lead_id: merge.newest_delivery(json.loads(state)) for lead_id, state in cursor.fetchall()}
 
 
 def select_stages(lead_ids: Sequence[int]) -> Stages:

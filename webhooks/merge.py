@@ -237,6 +237,17 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
     )
 
 
+def newest_delivery(state: State) -> int | None:
+    """Return the last to arrive of the deliveries that a state rests on; None of an empty one."""
+    seen = [state[name] for name in ("deleted", "alive") if name in state]
+    for name, register in state.items():
+        if name not in ("deleted", "alive", "latest"):
+            timed, untimed = register
+            seen += [] if timed is None else [timed[2][-1][1]]
+            seen += [] if untimed is None else [untimed[0]]
+    return int(max(seen)[1]) if seen else None
+
+
 def wants_answer(state: State, deal: DealState) -> bool:
     """Return whether the AmoCRM API should be asked about a deal: something is missing or rests on a guess.
 

@@ -16,6 +16,7 @@ from onai_project.periods import day_start, today, zone
 from referrals.commissions import NOTHING, Plan, plan_for
 from referrals.ledger import select_plans
 from referrals.models import Conversion, Earning, Referrer
+from referrals.status import conversion_status
 
 # The chart: a year, this month included.
 MONTHS = 12
@@ -77,8 +78,8 @@ def select_balance(referrer: Referrer) -> Balance:
     sums = {part: parts[part]["sum"] if part in parts else NOTHING for part in ("hold", "waiting", "available")}
     next_at, next_amount = None, NOTHING
     waiting = (
-        entries.filter(conversion__hold_reason="", conversion__available_at__gt=timezone.now())
-        .values(at=F("conversion__available_at"))
+        entries.filter(conversion__hold_reason="", available_at__gt=timezone.now())
+        .values(at=F("available_at"))
         .annotate(sum=Sum("amount"))
         .filter(sum__gt=0)
         .order_by("at")
@@ -102,14 +103,7 @@ def select_sales(referrer: Referrer, *, status: str = "") -> QuerySet[Any]:
         Conversion.objects.filter(Q(referrer=referrer) | Q(pk__in=mine.values("conversion")))
         .annotate(
             commission=Coalesce(Subquery(commission.values("s")), Value(NOTHING)),
-            status=Case(
-                When(~Q(state=Conversion.State.WON) | ~Q(referrer=referrer), then=Value("reversed")),
-                When(~Q(hold_reason=""), then=Value("hold")),
-                When(sale_amount=None, then=Value("unknown")),
-                When(available_at__gt=timezone.now(), then=Value("waiting")),
-                default=Value("available"),
-                output_field=CharField(),
-            ),
+            status=conversion_status(timezone.now(), referrer),
         )
         .order_by("-sale_date", "-pk")
     )
@@ -174,7 +168,7 @@ def masked(name: str) -> str:
 def _by_part(entries: QuerySet[Earning]) -> Any:
     part = Case(
         When(~Q(conversion__hold_reason=""), then=Value("hold")),
-        When(conversion__available_at__gt=timezone.now(), then=Value("waiting")),
+        When(available_at__gt=timezone.now(), then=Value("waiting")),
         default=Value("available"),
         output_field=CharField(),
     )

@@ -21,7 +21,7 @@ from tests.system import LiveSystem
 
 TABLES = (
     "webhook_deliveries, webhook_logs, webhook_refusals, deals, deal_transitions, all_sales_tracking, "
-    "sales_notifications, referral_conversions, referral_earnings, referrers"
+    "sale_attributions, sales_notifications, referral_conversions, referral_earnings, referrers"
 )
 
 

@@ -13,8 +13,8 @@ from webhooks.models import WebhookDelivery
 from webhooks.replay import replay, resync, select_deliveries
 
 TABLES = (
-    "webhook_deliveries", "webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sales_notifications",
-    "referrers", "referral_conversions", "referral_earnings",
+    "webhook_deliveries", "webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sale_attributions",
+    "sales_notifications", "referrers", "referral_conversions", "referral_earnings",
 )  # fmt: skip
 
 

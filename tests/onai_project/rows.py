@@ -13,7 +13,7 @@ from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
-from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
+from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -56,23 +56,21 @@ def make_conversion(lead_id: int, referrer: Referrer, *, when: datetime | None =
     """Create a won conversion of 50 000 tenge with its accrual of 10 %, payable a fortnight after the sale."""
     when = when or timezone.now()
     defaults = {"lead_name": f"Сделка {lead_id}", "sale_amount": Decimal(50_000), "state": "won"}
+    available_at = when + timedelta(days=14)
     conversion = Conversion.objects.create(
         lead_id=lead_id,
         referrer=referrer,
         utm_source=referrer.code,
         sale_date=when,
-        available_at=when + timedelta(days=14),
+        available_at=available_at,
         **{**defaults, **fields},
     )
     if conversion.sale_amount:
         amount = conversion.sale_amount / 10
-        Earning.objects.create(
-            conversion=conversion, referrer=referrer, seq=1, kind="accrual", amount=amount, reason="10 %: 50000"
-        )
+        common: dict[str, Any] = {"conversion": conversion, "referrer": referrer, "available_at": available_at}
+        Earning.objects.create(**common, seq=1, kind="accrual", amount=amount, reason="10 %: 50000")
         if conversion.state == "reversed":
-            Earning.objects.create(
-                conversion=conversion, referrer=referrer, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK
-            )
+            Earning.objects.create(**common, seq=2, kind="reversal", amount=-amount, reason=TAKEN_BACK)
     return conversion
 
 
@@ -115,6 +113,7 @@ def one_of_each() -> None:
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
     Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
+    Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
     make_sale(33, state="reversed")

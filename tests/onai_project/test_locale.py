@@ -32,6 +32,7 @@ ALLOWED = {
     *("control", "command", "kzt", "kenesary", "arystan", "muha", "traf4", "express", "status", "accept"),
     *("kenji", "tripwire", "nutcab", "onai", "on", "ai", "yourmarketolog", "alex", "proftest", "pb_agency"),
     *("ref_known", "ref_nobody", "ref_left", "boss", "leads", "name", "amocrm_traffic", "x", "d", "b"),
+    *("challenge", "challenge3d", "intensive", "intensive1d"),  # types of funnels, as campaigns are named
     *("start", "stop", "balance", "link"),  # the bot's commands
     *("https", "example", "kz", "course"),  # the address of a landing page
     *("manage", "py", "send_test_deal", "traffic", "referral"),

@@ -13,6 +13,8 @@ pytestmark = pytest.mark.django_db
 TRAFFIC = ["traffic-dashboard", "admin:traffic_sale_changelist", "admin:traffic_salesnotification_changelist"]
 RULES = [
     "admin:traffic_attributionrule_changelist",
+    "admin:traffic_funnel_changelist",
+    "admin:traffic_pipeline_changelist",
     "admin:traffic_targetologist_changelist",
     "admin:notifications_telegramchat_changelist",
 ]

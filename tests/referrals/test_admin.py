@@ -71,18 +71,20 @@ def test_a_code_stays(manager, dana):
 
 
 @pytest.mark.parametrize(
-    ("claimed", "active", "days", "state", "text"),
+    ("fields", "days", "text"),
     [
-        (True, True, -1, "won", "К выплате"),
-        (True, True, 1, "won", "С 21.12.2025"),
-        (False, True, -1, "won", "Код без владельца"),
-        (True, False, -1, "won", "Реферер неактивен"),
-        (True, True, -1, "reversed", "Отменено"),
+        ({}, -1, "К выплате"),
+        ({}, 1, "Доступно с 21.12.2025"),
+        ({"hold_reason": "unclaimed"}, -1, "Удержано: код без владельца"),
+        ({"hold_reason": "inactive"}, -1, "Удержано: реферер неактивен"),
+        ({"hold_reason": "self_referral"}, -1, "Удержано: покупатель и есть реферер"),
+        ({"sale_amount": None}, -1, "Сумма неизвестна"),
+        ({"rejected": "это брат"}, -1, "Отклонено: это брат"),
+        ({"state": "reversed", "hold_reason": "inactive"}, -1, "Отменено"),
     ],
 )
-def test_a_conversion_says_whether_it_can_be_paid(noon, manager, dana, claimed, active, days, state, text):
-    Referrer.objects.update(claimed=claimed, active=active)
-    make_conversion(1, dana, state=state)
+def test_a_conversion_says_where_its_commission_is(noon, manager, dana, fields, days, text):
+    make_conversion(1, dana, **fields)
     Conversion.objects.update(available_at=timezone.now() + timedelta(days=days))
     page = manager.get(reverse("admin:referrals_conversion_changelist")).content.decode()
     cell = page.split("field-payout")[1].split("</td>")[0]

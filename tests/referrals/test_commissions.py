@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from referrals.commissions import Plan, commission, plan_for
+from referrals.commissions import Plan, commission, movements, plan_for
 
 amounts = st.integers(0, 10**12).map(Decimal)
 percents = st.decimals(0, 100, places=2)
@@ -64,3 +64,27 @@ def test_of_plans_without_overlap_exactly_the_one_that_covers_the_day_is_chosen(
         start += timedelta(days=length)
     covering = [one for one in plans if one.valid_to and one.valid_from <= day < one.valid_to]
     assert plan_for(day, plans) == next(iter(covering), None)
+
+
+days = st.integers(1, 5).map(lambda day: datetime(2026, 1, day, tzinfo=UTC))
+sums = st.integers(0, 10_000).map(Decimal)
+
+
+@given(st.dictionaries(days, sums), sums, days)
+def test_movements_reach_the_target_and_leave_no_date_below_nothing(
+    posted: dict[datetime, Decimal], target: Decimal, day: datetime
+):
+    after = dict(posted)
+    for date_, amount in movements(posted, target, day):
+        assert amount != 0
+        after[date_] = after.get(date_, Decimal(0)) + amount
+    assert sum(after.values()) == target
+    assert all(amount >= 0 for amount in after.values())
+
+
+def test_what_is_taken_back_has_the_date_of_what_can_be_paid_last():
+    first, second = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    posted = {first: Decimal(100), second: Decimal(30)}
+    assert movements(posted, Decimal(60), second) == [(second, -30), (first, -40)]
+    assert movements(posted, Decimal(130), second) == []
+    assert movements({first: Decimal(5)}, Decimal(-2), second) == [(first, -5), (second, -2)]

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +18,7 @@ from webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 NOW = int(time.time())
+DAY = 86_400
 
 
 def tell(body: bytes) -> None:
@@ -75,6 +76,23 @@ def test_taken_back_is_a_reversal_entry(how: dict[str, Any]):
     assert Conversion.objects.get().state == "reversed"
 
 
+def test_an_entry_says_from_when_it_can_be_paid_and_what_takes_it_back_has_its_date():
+    tell(won(at=NOW - 2 * DAY))
+    tell(won(at=NOW - DAY, status=bodies.LOST))
+    tell(won(at=NOW))
+    first, second, third = Earning.objects.order_by("seq")
+    assert first.available_at == second.available_at == datetime.fromtimestamp(NOW, UTC) + timedelta(days=12)
+    assert third.available_at == first.available_at + timedelta(days=2)
+
+
+def test_an_entry_names_the_delivery_that_led_to_it():
+    tell(won())
+    tell(won(at=NOW + 1, action="update", price=70_000))
+    tell(won(at=NOW + 2, status=bodies.LOST))
+    deliveries = list(WebhookDelivery.objects.order_by("pk").values_list("pk", flat=True))
+    assert list(Earning.objects.order_by("seq").values_list("delivery", flat=True)) == deliveries
+
+
 def test_won_again_accrues_again():
     tell(won())
     tell(won(at=NOW + 1, status=bodies.LOST))
@@ -126,7 +144,13 @@ def test_the_database_refuses_an_entry_of_nothing_and_a_second_of_one_number():
     for seq, amount in ((2, 0), (1, 5)):
         with pytest.raises(IntegrityError), transaction.atomic():
             Earning.objects.create(
-                conversion=first.conversion, referrer=first.referrer, seq=seq, amount=amount, kind="accrual", reason="x"
+                conversion=first.conversion,
+                referrer=first.referrer,
+                seq=seq,
+                amount=amount,
+                kind="accrual",
+                reason="x",
+                available_at=first.available_at,
             )
 
 

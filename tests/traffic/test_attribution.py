@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from traffic.attribution import Attribution, Rule, attribute, funnel
-from traffic.sales import select_rules
-from traffic.seeds import TARGETOLOGISTS
+from traffic.attribution import Attribution, Funnel, Rule, attribute, funnel
+from traffic.rules.book import select_rules
+from traffic.seeds import FUNNELS, TARGETOLOGISTS
 from webhooks.utm import normalise, referral_code
 
 
@@ -66,7 +66,8 @@ def test_each_kind_of_match(match: str, value: str, matches: bool):
      ("anything", "express"), ("", "express")],
 )  # fmt: skip
 def test_the_funnel_of_a_campaign(campaign: str, expected: str):
-    assert funnel(campaign) == expected
+    seeded = [Funnel(slug, words, slug == "express") for slug, _, words in FUNNELS]
+    assert funnel(campaign, seeded) == expected
 
 
 texts = st.text(st.sampled_from("abкК_ {}é ё"), max_size=6)

@@ -13,6 +13,7 @@ from django.utils import timezone
 from onai_project.money import money
 from referrals.cabinet import selectors
 from referrals.cabinet.models import LandingPage, LinkedChat, OneTimeToken
+from referrals.ledger import OTHER_REFERRER
 from referrals.models import CommissionPlan, Conversion
 from tests.onai_project.rows import make_conversion
 from tests.onai_project.test_locale import english
@@ -102,9 +103,11 @@ def test_a_deal_that_went_to_somebody_else_shows_only_ones_own_entries(cabinet, 
     conversion = make_conversion(1, dana)
     Conversion.objects.update(referrer=erzhan, sale_amount=Decimal(61_234))
     conversion.earnings.create(
-        referrer=dana, seq=2, kind="reversal", amount=-5000, reason="the deal is another referrer's now"
+        referrer=dana, seq=2, kind="reversal", amount=-5000, reason=OTHER_REFERRER, available_at=conversion.available_at
     )
-    conversion.earnings.create(referrer=erzhan, seq=3, kind="accrual", amount=7777, reason="x")
+    conversion.earnings.create(
+        referrer=erzhan, seq=3, kind="accrual", amount=7777, reason="x", available_at=conversion.available_at
+    )
     mine = page(cabinet, "/r/sales/")
     assert "61\u2009234" not in mine
     assert "7\u2009777" not in mine
