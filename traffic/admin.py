@@ -26,6 +26,7 @@ from onai_project.admin_base import (
 from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification, Targetologist
 from traffic.rules import admin as rules_admin  # noqa: F401
+from traffic.spend import admin as spend_admin  # noqa: F401
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 CHANNEL_COLOURS = {"targetologist": "primary", "referral": "info", "unknown": "warning"}

@@ -19,7 +19,7 @@ from traffic.filters import DIMENSIONS, NO_FILTERS, REFERRAL, UNKNOWN, Filters, 
 from traffic.filters import notifications_visible_to as notifications_visible_to
 from traffic.filters import sales_visible_to as sales_visible_to
 from traffic.models import Sale, Targetologist
-from traffic.spend import Spend, spend_of
+from traffic.spend.entries import Spend, spend_of
 
 # A few screens of a phone; the list of sales has the rest.
 LATEST = 20

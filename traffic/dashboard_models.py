@@ -66,6 +66,7 @@ class SaleDayChange(models.Model):
 
     class Meta:
         db_table = "sale_day_changes"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.utc_day}"
@@ -79,6 +80,7 @@ class SaleDayBuilt(models.Model):
 
     class Meta:
         db_table = "sale_days_built"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.day}"
@@ -102,6 +104,7 @@ class SaleDayTotal(models.Model):
 
     class Meta:
         db_table = "sale_day_totals"
+        default_permissions = ()
 
     def __str__(self) -> str:
         return f"{self.day} {self.utm_campaign}"

@@ -13,7 +13,7 @@ from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
-from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
+from traffic.models import AdSpend, AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -125,6 +125,7 @@ def one_of_each() -> None:
             sale_date=now,
             notification_status=status,
         )
+    AdSpend.objects.create(date=now.date(), targetologist=kenesary, campaign="tripwire_17.12", amount=25_000)
     known = Referrer.objects.create(code="ref_known", name="Дана", claimed=True)
     conversion = make_conversion(31, known)
     LandingPage.objects.create(title="Курс", url="https://example.kz/course")

@@ -10,7 +10,10 @@ from tests.onai_project.rows import make_delivery, make_sale, make_user, one_of_
 
 pytestmark = pytest.mark.django_db
 
-TRAFFIC = ["traffic-dashboard", "admin:traffic_sale_changelist", "admin:traffic_salesnotification_changelist"]
+TRAFFIC = [
+    "traffic-dashboard",
+    *(f"admin:traffic_{model}_changelist" for model in ("sale", "adspend", "salesnotification")),
+]
 RULES = [
     "admin:traffic_attributionrule_changelist",
     "admin:traffic_funnel_changelist",
@@ -76,6 +79,7 @@ def test_the_roles_come_back_and_what_was_added_stays():
         "view_referrer",
         "view_sale",
         "view_salesnotification",
+        "view_adspend",
     }
     assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 25
 

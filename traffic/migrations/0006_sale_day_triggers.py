@@ -46,6 +46,6 @@ DROP FUNCTION forget_sale_days();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("traffic", "0003_dashboard")]
+    dependencies = [("traffic", "0005_dashboard")]
 
     operations = [migrations.RunSQL(FORWARD, BACK)]

@@ -11,7 +11,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("traffic", "0002_seed"),
+        ("traffic", "0004_funnels_and_decisions"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
@@ -24,6 +24,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "sale_days_built",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
@@ -34,6 +35,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "sale_day_changes",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(
@@ -55,6 +57,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 "db_table": "sale_day_totals",
+                "default_permissions": (),
             },
         ),
         migrations.CreateModel(

@@ -1,4 +1,4 @@
-"""The money spent on ads: what somebody may see of it, its sums, and writing it. Files are read in spend_files.py."""
+"""The money spent on ads: what somebody may see of it, its sums, and writing it. Files are read in files.py."""
 
 from __future__ import annotations
 
