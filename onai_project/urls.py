@@ -8,6 +8,7 @@ from django.views.generic import RedirectView
 
 from onai_project import api, health, state
 from referrals import views as referrals
+from traffic import api as traffic_api
 from traffic import views as traffic
 
 urlpatterns = [
@@ -35,6 +36,8 @@ urlpatterns = [
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/state/", admin.site.admin_view(state.system_state), name="system-state"),
     path("admin/api/", admin.site.admin_view(api.api_access), name="api-access"),
+    path("api/traffic/dashboard/", traffic_api.DashboardView.as_view(), name="api-traffic-dashboard"),
+    path("api/traffic/sales/", traffic_api.SalesView.as_view(), name="api-traffic-sales"),
     path("api/schema/", api.SchemaView.as_view(), name="api-schema"),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),

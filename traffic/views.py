@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 
 from django.contrib import admin
@@ -15,44 +14,20 @@ from onai_project.charts import money_chart
 from onai_project.comparison import Change
 from onai_project.exports import csv_response, file_name, xlsx_response
 from onai_project.filters import Filter
-from onai_project.periods import PRESETS, Period, period_from_query
+from onai_project.periods import PRESETS
 from onai_project.tables import Table
 from traffic import reports
-from traffic.dashboard import TrafficDashboard, find_sales, sales_sums, traffic_dashboard
+from traffic.dashboard import TrafficDashboard, find_sales, traffic_dashboard
 from traffic.figures import Totals
-from traffic.filters import DIMENSIONS, REFERRAL, UNKNOWN, Filters, filters_from_query, visible_slugs
+from traffic.filters import DIMENSIONS, REFERRAL, UNKNOWN, Filters, visible_slugs
 from traffic.models import Sale, Targetologist
+from traffic.screen import Screen, counted_sales, read_screen
 
 # More rows nobody reads on a page; the search finds the rest, and the files have all.
 PARTS_SHOWN = 50
 PER_PAGE = 50
 # More than that takes longer than people wait for a file: a shorter period, please.
 MAX_EXPORTED = 50_000
-KINDS = ("won", "reversed", "lacking")
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """What a URL asks the dashboard for, and "" or what is wrong with it."""
-
-    period: Period
-    problem: str
-    filters: Filters
-    by: str
-    kind: str
-
-
-def read_screen(query: QueryDict) -> Screen:
-    """Return the state that a query string holds; what it does not say or says wrongly is the default."""
-    period, problem = period_from_query(query)
-    by, kind = query.get("by", ""), query.get("show", "")
-    return Screen(
-        period,
-        problem,
-        filters_from_query(query),
-        by if by in DIMENSIONS else "campaign",
-        kind if kind in KINDS else "won",
-    )
 
 
 def dashboard(request: HttpRequest) -> HttpResponse:
@@ -99,7 +74,7 @@ def dashboard(request: HttpRequest) -> HttpResponse:
 def sales(request: HttpRequest) -> HttpResponse:
     """Show every sale behind the dashboard's numbers, page by page; `?show=reversed` or `lacking` for those."""
     screen, by_day, count = _listed(request)
-    page = max(1, _number(request.GET.get("page", "")))
+    page = screen.page
     found = find_sales(
         by_day, request.user, screen.filters, kind=screen.kind, limit=PER_PAGE, offset=(page - 1) * PER_PAGE
     )
@@ -177,10 +152,7 @@ def _listed(request: HttpRequest) -> tuple[Screen, dict[date, Totals], int]:
     if not request.user.has_perm("traffic.view_sale"):
         raise PermissionDenied
     screen = read_screen(request.GET)
-    sums = sales_sums(screen.period, request.user, screen.filters)
-    if screen.kind == "reversed":
-        return screen, sums.reversed_by_day, sums.reversed.sales
-    return screen, sums.by_day, sums.totals.lacking if screen.kind == "lacking" else sums.totals.sales
+    return screen, *counted_sales(screen, request.user)
 
 
 def _tables(data: TrafficDashboard, query: QueryDict) -> list[Table]:
@@ -198,7 +170,3 @@ def _kinds() -> dict[str, str]:
 
 def _cut(table: Table, rows: int) -> Table:
     return Table(table.key, table.title, table.columns, table.rows[:rows], table.total, table.sort)
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 7 else 1

@@ -15,11 +15,14 @@ from onai_project.comparison import signed
 from onai_project.links import deal_url
 from onai_project.money import money
 from onai_project.tables import Kind, shown
+from onai_project.tables_html import body_html, total_html
 
 register = template.Library()
 register.filter("money", money)
 register.filter("deal_url", deal_url)
 register.filter("signed", signed)
+register.filter("body_html", body_html)
+register.filter("total_html", total_html)
 
 
 @register.filter
