@@ -25,7 +25,7 @@ _SALES = """
 INSERT INTO all_sales_tracking (lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_campaign,
     utm_content, utm_term, targetologist, sale_date, pipeline_id, channel, matched_field, matched_text, funnel_type,
     state, moved, win_number)
-SELECT n, 'Deal ' || n, CASE WHEN n %% 50 = 0 THEN NULL ELSE 10000 + (n * 7919) %% 490000 END, 'KZT',
+SELECT n, 'Deal ' || n, CASE WHEN n %% 50 = 0 THEN NULL ELSE 10000 + (n * 7919::bigint) %% 490000 END, 'KZT',
        CASE WHEN kind = 1 THEN 'ref_' || chr(97 + (n %% 26)::int) WHEN kind = 2 THEN '' ELSE source END,
        CASE WHEN n %% 3 = 0 THEN 'cpc' ELSE 'stories' END,
        CASE WHEN kind = 2 THEN '' ELSE slug || '_' || week || '_' || n %% 5 END, '', '',
@@ -69,7 +69,8 @@ def dashboard(short: bool) -> None:
     print(f"  {days} days built in {time.monotonic() - started:.1f} s", flush=True)
     harness.execute("VACUUM ANALYZE sale_day_totals")
     campaign = harness.value(
-        "SELECT utm_campaign FROM all_sales_tracking WHERE targetologist = 'muha' AND sale_date < now() - interval '200 days' LIMIT 1"
+        "SELECT utm_campaign FROM all_sales_tracking WHERE targetologist = 'muha' "
+        "AND sale_date < now() - interval '200 days' ORDER BY sale_date DESC LIMIT 1"
     )
     urls |= {
         "a year, by source": f"/admin/traffic/dashboard/?{year}&by=source",
