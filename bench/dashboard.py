@@ -19,24 +19,25 @@ from traffic.seeds import seed
 
 LIMIT_MS = 300
 YEARS = 2
-# As in life: a targetologist has some campaigns at a time, each for three weeks; one sale in twenty is nobody's, one in
-# twenty a referrer's, one in fifty has no amount, one in thirty was taken back.
+# As in life: a targetologist has five campaigns at a time, each for three weeks, on one source, into one funnel; one sale
+# in twenty is nobody's, one in twenty a referrer's, one in fifty has no amount, one in thirty was taken back.
 _SALES = """
 INSERT INTO all_sales_tracking (lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_campaign,
     utm_content, utm_term, targetologist, sale_date, pipeline_id, channel, matched_field, matched_text, funnel_type,
     state, moved, win_number)
 SELECT n, 'Deal ' || n, CASE WHEN n %% 50 = 0 THEN NULL ELSE 10000 + (n * 7919::bigint) %% 490000 END, 'KZT',
        CASE WHEN kind = 1 THEN 'ref_' || chr(97 + (n %% 26)::int) WHEN kind = 2 THEN '' ELSE source END,
-       CASE WHEN n %% 3 = 0 THEN 'cpc' ELSE 'stories' END,
+       CASE WHEN n %% 7 < 3 THEN 'cpc' ELSE 'stories' END,
        CASE WHEN kind = 2 THEN '' ELSE slug || '_' || week || '_' || n %% 5 END, '', '',
        CASE WHEN kind IN (1, 2) THEN NULL ELSE slug END,
        at, 10418746, CASE kind WHEN 1 THEN 'referral' WHEN 2 THEN 'unknown' ELSE 'targetologist' END, '', '',
-       (ARRAY['express', 'challenge3d', 'intensive1d'])[1 + n %% 3],
+       (ARRAY['express', 'challenge3d', 'intensive1d'])[1 + n %% 5 %% 3],
        CASE WHEN n %% 30 = 0 THEN 'reversed' ELSE 'won' END,
        false, 1
 FROM (
-    SELECT n, (n * 7) %% 20 AS kind, (ARRAY['kenesary', 'arystan', 'muha', 'traf4'])[1 + (n * 13) %% 4] AS slug,
-           (ARRAY['instagram', 'facebook', 'tiktok'])[1 + (n * 11) %% 3] AS source,
+    SELECT n, (n / 5 * 7) %% 20 AS kind,
+           (ARRAY['kenesary', 'arystan', 'muha', 'traf4'])[1 + (n / 5) %% 4] AS slug,
+           (ARRAY['instagram', 'facebook', 'tiktok'])[1 + n %% 5 %% 3] AS source,
            now() - (%(rows)s - n) * %(seconds)s * interval '1 second' AS at,
            (n * %(seconds)s / (21 * 86400))::int AS week
     FROM generate_series(1, %(rows)s) AS n

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 
 from onai_project.periods import Period, previous_period, today
-from traffic.day_totals import COLUMNS, RAW, clean_days, spans
+from traffic.day_totals import COLUMNS, OF_DAYS, RAW, clean_days, spans
 from traffic.day_totals import LACKING as _LACKING
 from traffic.figures import Figures, Totals
 from traffic.filters import DIMENSIONS, NO_FILTERS, REFERRAL, UNKNOWN, Filters, condition, visible_slugs
@@ -40,8 +40,7 @@ FROM (
 GROUP BY GROUPING SETS ((state, line), (state, day), (state, {dimension}))
 """
 _IDS = """
-SELECT id FROM unnest(%(days)s::date[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS d (day, start, "end")
-JOIN all_sales_tracking ON sale_date >= d.start AND sale_date < d."end"
+SELECT id FROM {of_days}
 WHERE state = %(state)s AND {condition}
 ORDER BY sale_date DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
 """
@@ -250,7 +249,7 @@ def find_sales(
     state = Sale.State.REVERSED if kind == "reversed" else Sale.State.WON
     more: dict[str, Any] = {**spans(days), "state": state, "limit": limit, "offset": offset}
     with connection.cursor() as cursor:
-        cursor.execute(_IDS.format(condition=where), {**values, **more})
+        cursor.execute(_IDS.format(of_days=OF_DAYS, condition=where), {**values, **more})
         ids = [row[0] for row in cursor.fetchall()]
     found = Sale.objects.select_related("targetologist").in_bulk(ids)
     return [found[pk] for pk in ids if pk in found]

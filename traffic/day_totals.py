@@ -22,12 +22,18 @@ BATCH = 31
 
 LACKING = "(sale_amount IS NULL OR (utm_campaign = '' AND utm_source = ''))"
 COLUMNS = "state, channel, targetologist, utm_campaign, utm_source, utm_medium, funnel_type"
+# The sales of some days. OFFSET 0 keeps the planner to one short scan of the index a day.
+OF_DAYS = """
+unnest(%(days)s::date[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS d (day, start, "end")
+CROSS JOIN LATERAL (
+    SELECT * FROM all_sales_tracking WHERE sale_date >= d.start AND sale_date < d."end" OFFSET 0
+) AS sale
+"""
 # The sales of some days, as the sums have them: one each.
 RAW = f"""
 SELECT d.day, {COLUMNS}, 1 AS sales, (sale_amount IS NOT NULL)::int AS priced, {LACKING}::int AS lacking,
        sale_amount AS known
-FROM unnest(%(days)s::date[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS d (day, start, "end")
-JOIN all_sales_tracking ON sale_date >= d.start AND sale_date < d."end"
+FROM {OF_DAYS}
 """  # noqa: S608
 _CLEAN = """
 SELECT day FROM sale_days_built
@@ -39,7 +45,7 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtext('sale_day_totals'))"
 _BUILD = f"""
 INSERT INTO sale_day_totals (day, {COLUMNS}, sales, priced, lacking, known)
 SELECT day, {COLUMNS}, sum(sales), sum(priced), sum(lacking), coalesce(sum(known), 0)
-FROM ({RAW}) AS raw GROUP BY day, {COLUMNS}
+FROM ({RAW}) AS raw GROUP BY day, {COLUMNS} ORDER BY day
 """  # noqa: S608
 
 
