@@ -46,6 +46,6 @@ DROP FUNCTION forget_sale_days();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("traffic", "0005_dashboard")]
+    dependencies = [("traffic", "0006_dashboard")]
 
     operations = [migrations.RunSQL(FORWARD, BACK)]

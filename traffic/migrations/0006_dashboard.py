@@ -11,7 +11,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("traffic", "0004_funnels_and_decisions"),
+        ("traffic", "0005_takebacks"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
