@@ -19,8 +19,8 @@ from traffic.seeds import seed
 
 LIMIT_MS = 300
 YEARS = 2
-# As in life: a targetologist has five campaigns at a time, each for three weeks, on one source, into one funnel; one sale
-# in twenty is nobody's, one in twenty a referrer's, one in fifty has no amount, one in thirty was taken back.
+# As in life: a targetologist has five campaigns at a time, each for three weeks, on one source, into one funnel; one
+# sale in twenty is nobody's, one in twenty a referrer's, one in fifty has no amount, one in thirty was taken back.
 _SALES = """
 INSERT INTO all_sales_tracking (lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_campaign,
     utm_content, utm_term, targetologist, sale_date, pipeline_id, channel, matched_field, matched_text, funnel_type,

@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from onai_project import api, health, state
+from onai_project import api, health, home, state
 from referrals import views as referrals
 from traffic import api as traffic_api
 from traffic import views as traffic
@@ -39,6 +39,7 @@ urlpatterns = [
     path("api/traffic/dashboard/", traffic_api.DashboardView.as_view(), name="api-traffic-dashboard"),
     path("api/traffic/sales/", traffic_api.SalesView.as_view(), name="api-traffic-sales"),
     path("api/schema/", api.SchemaView.as_view(), name="api-schema"),
+    path("admin/", admin.site.admin_view(home.start)),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

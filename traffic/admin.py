@@ -17,8 +17,9 @@ from notifications.resending import ResendMixin
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
+    DealSearch,
     PanelAdmin,
-    ReadOnlyAdmin,
+    UncountedAdmin,
     choice_label,
     deal_link,
     list_link,
@@ -50,7 +51,7 @@ class AmountFilter(admin.SimpleListFilter):
 
 
 @admin.register(Sale)
-class SaleAdmin(ReadOnlyAdmin):
+class SaleAdmin(DealSearch, UncountedAdmin):
     list_display = (
         "sale_date",
         "name",
@@ -65,7 +66,7 @@ class SaleAdmin(ReadOnlyAdmin):
     list_display_links = ("sale_date", "name")
     list_filter = (("sale_date", DayRangeFilter), "state", "channel", AmountFilter, "targetologist")
     list_select_related = ("targetologist",)
-    search_fields = ("=lead_id", "lead_name", "utm_campaign")
+    search_fields = ("lead_name", "utm_campaign")
     search_help_text = _("Deal number, name or campaign")
     ordering = ("-sale_date",)
     fieldsets = (
@@ -127,7 +128,7 @@ class SaleAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SalesNotification)
-class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
+class SalesNotificationAdmin(DealSearch, ResendMixin, UncountedAdmin):
     list_display = (
         "created_at",
         "name",
@@ -143,7 +144,7 @@ class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
     list_display_links = ("created_at", "name")
     list_filter = (("created_at", DayRangeFilter), "notification_status", "kind", "targetologist", "chat")
     list_select_related = ("targetologist", "chat")
-    search_fields = ("=lead_id", "lead_name", "utm_campaign")
+    search_fields = ("lead_name", "utm_campaign")
     search_help_text = _("Deal number, name or campaign")
     ordering = ("-id",)
     fieldsets = (
