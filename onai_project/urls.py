@@ -7,6 +7,7 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 
 from onai_project import api, health, home, state
+from referrals import api as referral_api
 from referrals import views as referrals
 from traffic import api as traffic_api
 from traffic import views as traffic
@@ -34,10 +35,13 @@ urlpatterns = [
         name="traffic-dashboard-csv",
     ),
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
+    path("admin/referrals/dashboard/", include("referrals.urls")),
     path("admin/state/", admin.site.admin_view(state.system_state), name="system-state"),
     path("admin/api/", admin.site.admin_view(api.api_access), name="api-access"),
     path("api/traffic/dashboard/", traffic_api.DashboardView.as_view(), name="api-traffic-dashboard"),
     path("api/traffic/sales/", traffic_api.SalesView.as_view(), name="api-traffic-sales"),
+    path("api/referrals/dashboard/", referral_api.DashboardView.as_view(), name="api-referral-dashboard"),
+    path("api/referrals/entries/", referral_api.EntriesView.as_view(), name="api-referral-entries"),
     path("api/schema/", api.SchemaView.as_view(), name="api-schema"),
     path("admin/", admin.site.admin_view(home.start)),
     path("admin/", admin.site.urls),

@@ -69,32 +69,45 @@ class StoredSale(NamedTuple):
 def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     """Make sales and their notifications agree with these deals.
 
-    A deal won in a watched pipeline has a sale; one no longer won has it `reversed`. What is told of it, and where only
-    if `live` (not by replay, resync), traffic/announcing.py says.
+    A deal won in a watched pipeline has a sale; one no longer won has it `reversed`, though it was won only in passing:
+    what is here follows from the deals alone. What is told of it, and where only if `live` (not by replay, resync),
+    traffic/announcing.py says.
     """
     now = datetime.now(UTC)
     watched = watched_pipelines()
     stored = _select([deal.lead_id for deal in deals])
-    wins = [(deal, deal.win(watched), stored.get(deal.lead_id)) for deal in deals]
+    wins = [
+        (
+            deal,
+            (standing := deal.win(watched)) or deal.taken_back(watched),
+            standing is not None,
+            stored.get(deal.lead_id),
+        )
+        for deal in deals
+    ]
     # A changed rule moves no old sale by itself, nor does an unrelated edit of the deal.
-    undecided = {deal.lead_id: utm for deal, win, old in wins if win and (utm := _utm(deal)) != (old and old.utm)}
+    undecided = {deal.lead_id: utm for deal, win, _, old in wins if win and (utm := _utm(deal)) != (old and old.utm)}
     outcomes = decide_sales(undecided)
     sales: list[StoredSale] = []
     won: list[tuple[StoredSale | None, StoredSale]] = []
     taken_back: list[StoredSale] = []
-    for deal, win, old in wins:
-        if win is None:
-            if old is not None and old.state == Sale.State.WON:
+    for deal, win, is_won, old in wins:
+        was_won = old is not None and old.state == Sale.State.WON
+        if win is None:  # the pipeline is not watched any more
+            if old is not None and was_won:
                 sales.append(old._replace(state=Sale.State.REVERSED, status_id=deal.status_id))
                 taken_back.append(old)
             continue
         outcome = outcomes.get(deal.lead_id) or (old and old.outcome)
         assert outcome is not None
-        sale = _sale(deal, win, outcome)
+        sale = _sale(deal, win, outcome, Sale.State.WON if is_won else Sale.State.REVERSED)
         if sale == old:
             continue
         sales.append(sale)
-        won.append((old, sale))
+        if is_won:
+            won.append((old, sale))
+        elif old is not None and was_won:
+            taken_back.append(old)
     bulk.upsert(Sale, _FIELDS, [(*sale, now) for sale in sales], key=("lead_id",), volatile=("updated_at",))
     announce_sales(changes=won, live=live)
     take_back_sales(sales=taken_back, live=live)
@@ -104,13 +117,13 @@ def _utm(deal: DealState) -> Utm:
     return tuple(getattr(deal, name) for name in UTM)
 
 
-def _sale(deal: DealState, win: Win, outcome: Outcome) -> StoredSale:
-    """Return the row that a won deal should have."""
+def _sale(deal: DealState, win: Win, outcome: Outcome, state: Sale.State) -> StoredSale:
+    """Return the row that a deal with this win, standing or taken back, should have."""
     return StoredSale._make(
         (
             *(deal.lead_id, deal.name, deal.price, settings.CURRENCY, *_utm(deal), win.pipeline_id, deal.status_id),
             *outcome[:6],
-            *(win.at, Sale.State.WON, win.moved, win.number),
+            *(win.at, state, win.moved, win.number),
         )
     )
 

@@ -330,7 +330,10 @@ class DealAdmin(ByLeadAdmin):
                 )
             },
         ),
-        (_("merge state"), {"classes": ("collapse",), "fields": ("wins_readable", "merge_readable")}),
+        (
+            _("merge state"),
+            {"classes": ("collapse",), "fields": ("wins_readable", "past_wins_readable", "merge_readable")},
+        ),
     )
 
     @display(description=_("price"))
@@ -340,6 +343,10 @@ class DealAdmin(ByLeadAdmin):
     @display(description=_("standing wins"))
     def wins_readable(self, deal: Deal) -> str:
         return pretty_json(deal.wins)
+
+    @display(description=_("wins taken back"))
+    def past_wins_readable(self, deal: Deal) -> str:
+        return pretty_json(deal.past_wins)
 
     @display(description=_("merge state"))
     def merge_readable(self, deal: Deal) -> str:
@@ -357,7 +364,7 @@ class DealAdmin(ByLeadAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Deal]:
         rows: QuerySet[Deal] = super().get_queryset(request)
-        return rows.defer("merge", "wins")
+        return rows.defer("merge", "wins", "past_wins")
 
 
 @admin.register(DealTransition)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 
 import orjson
 from django.db import connection
@@ -16,7 +17,7 @@ from webhooks.models import Deal, DealTransition
 # In the order in which both the SELECT and _row() name them; lead_id is the key.
 _STATE_FIELDS = (
     "lead_id", "name", "price", "status_id", "pipeline_id", *UTM_NAMES,
-    "contact_id", "closed_at", "won_at", "wins", "is_deleted", "needs_check",
+    "contact_id", "closed_at", "won_at", "wins", "past_wins", "is_deleted", "needs_check",
 )  # fmt: skip
 _TRANSITION_FIELDS = (
     "lead_id", "at", "rank", "seen_at", "delivery", "index", "timed", "status_id", "pipeline_id",
@@ -131,8 +132,10 @@ def select_stages(lead_ids: Sequence[int]) -> Stages:
 
 
 def _deal_state(values: Sequence[object]) -> DealState:
-    fields: Mapping[str, object] = dict(zip(_STATE_FIELDS, values, strict=True))
-    return DealState(**{**fields, "wins": orjson.loads(str(fields["wins"]))})
+    fields: dict[str, Any] = dict(zip(_STATE_FIELDS, values, strict=True))
+    for name in ("wins", "past_wins"):
+        fields[name] = orjson.loads(fields[name])
+    return DealState(**fields)
 
 
 def _stage_row(lead_id: int, stage: Observation) -> tuple[object, ...]:

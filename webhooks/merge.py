@@ -89,6 +89,8 @@ class DealState:
     won_at: datetime | None
     # Pipeline ("0" where it is unknown) → moment of the win in unix microseconds, and its number.
     wins: dict[str, list[int]]
+    # Pipeline → the last win there that no longer stands: its moment and number, and when it was taken back.
+    past_wins: dict[str, list[int]]
     is_deleted: bool
     needs_check: bool
 
@@ -109,6 +111,20 @@ class DealState:
         moment, pipeline_id, number = min(standing)
         moved = self.status_id != WON or (self.pipeline_id or 0) != pipeline_id
         return Win(pipeline_id, from_micros(moment), moved, number)
+
+    def taken_back(self, pipelines: Collection[int] | None = None) -> Win | None:
+        """Return the win in one of `pipelines` that was taken back last; None while one stands, or if none was."""
+        if self.win(pipelines) is not None:
+            return None
+        gone = [(until, moment, int(pipeline), number) for pipeline, (moment, number, until) in self.past_wins.items()]
+        if self.is_deleted:  # they stood until now, and will again if the deal is restored
+            latest = max((until for until, *_ in gone), default=0) + 1
+            gone += [(latest, moment, int(pipeline), number) for pipeline, (moment, number) in self.wins.items()]
+        gone = [win for win in gone if pipelines is None or win[2] in pipelines]
+        if not gone:
+            return None
+        _, moment, pipeline_id, number = min(gone, key=lambda win: (-win[0], *win[1:]))
+        return Win(pipeline_id, from_micros(moment), False, number)
 
 
 def contribution(event: DealEvent, seen: Seen) -> State:
@@ -220,7 +236,7 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
     contact, _ = _visible(state.get("contact"))
     closed, _ = _visible(state.get("closed"))
     status_id = status[0] if status else None
-    pipeline_id, won, wins = _standing_wins(_up_to_now(state.get("status"), observations), closed)
+    pipeline_id, won, wins, past_wins = _wins(_up_to_now(state.get("status"), observations), closed)
     return DealState(
         lead_id=lead_id,
         name=name or "",
@@ -232,6 +248,7 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
         closed_at=None if closed is None else from_micros(closed * SECOND),
         won_at=None if won is None else from_micros(won),
         wins=wins,
+        past_wins=past_wins,
         is_deleted=_is_deleted(state),
         needs_check=status_rests or price_rests or name_rests or utm_rests,
     )
@@ -300,10 +317,10 @@ def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Obser
     return sorted(seen for seen in observations if seen[:3] <= now)
 
 
-def _standing_wins(
+def _wins(
     stages: Iterable[Observation], closed: int | None
-) -> tuple[int | None, int | None, dict[str, list[int]]]:
-    """Walk through the stages; return the pipeline at the end, the earliest standing win, and all of them.
+) -> tuple[int | None, int | None, dict[str, list[int]], dict[str, list[int]]]:
+    """Walk through the stages; return the pipeline at the end, the earliest standing win, all of them, and past ones.
 
     A win stands until the deal is lost (anywhere) or stands in an open stage of the same pipeline (law 4). Its moment
     is the first sight of it; for the stage it stands in now, AmoCRM's own closed_at, unless that is of an earlier win.
@@ -311,6 +328,7 @@ def _standing_wins(
     pipeline: int | None = None
     status: int | None = None
     wins: dict[str, list[int]] = {}
+    past: dict[str, list[int]] = {}
     numbers: dict[str, int] = {}
     taken_back: dict[str, int] = {}
     for stage in stages:
@@ -321,17 +339,20 @@ def _standing_wins(
             if key not in wins:
                 numbers[key] = numbers.get(key, 0) + 1
                 wins[key] = [stage.at, numbers[key]]
+                past.pop(key, None)
         elif status == LOST:
             taken_back |= dict.fromkeys([*wins, key], stage.at)
+            past |= {key: [*win, stage.at] for key, win in wins.items()}
             wins.clear()
         else:
             taken_back[key] = stage.at
-            wins.pop(key, None)
+            if key in wins:
+                past[key] = [*wins.pop(key), stage.at]
     won = min((moment for moment, _ in wins.values()), default=None)
     key = str(pipeline or 0)
     if closed is not None and status == WON and closed * SECOND > taken_back.get(key, 0):
         wins[key][0] = closed * SECOND
-    return pipeline, won, wins
+    return pipeline, won, wins, past
 
 
 def won_pipelines(observations: Iterable[Observation], until: tuple[int, int, Seen]) -> set[int]:

@@ -223,6 +223,14 @@ class Deal(models.Model):
         blank=True,
         help_text=_("Pipeline → moment of the win that stands (unix microseconds), and its number in the row of wins."),
     )
+    past_wins = models.JSONField(
+        _("wins taken back"),
+        db_default={},
+        blank=True,
+        help_text=_(
+            "Pipeline → the last win that no longer stands: its moment and number, and when it was taken back."
+        ),
+    )
     is_deleted = models.BooleanField(_("deleted"), db_default=False)
     needs_check = models.BooleanField(
         _("needs a check"),

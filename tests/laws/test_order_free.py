@@ -63,14 +63,14 @@ def api_answers(draw: Any) -> Stored:
 
 logs = st.lists(hook_bodies() | hook_bodies() | api_answers(), min_size=1, max_size=7)
 
-# What must be equal. Reversed rows may or may not be there for a deal that was won only in passing.
+# What must be equal. Reversed conversions may or may not be there for a deal that was won only in passing.
 OUTCOME = {
     "deals": "SELECT lead_id, name, price, status_id, pipeline_id, utm_source, contact_id, closed_at, won_at, wins, "
-    "is_deleted, needs_check, merge FROM deals",
+    "past_wins, is_deleted, needs_check, merge FROM deals",
     "transitions": "SELECT lead_id, at, timed, rank, status_id, pipeline_id, delivery_id, index, seen_at "
     "FROM deal_transitions",
     "sales": "SELECT lead_id, lead_name, sale_amount, utm_source, pipeline_id, status_id, channel, targetologist, "
-    "matched_rule_id, funnel_type, sale_date, moved, win_number FROM all_sales_tracking WHERE state = 'won'",
+    "matched_rule_id, funnel_type, sale_date, moved, win_number, state FROM all_sales_tracking",
     "conversions": "SELECT conversion.lead_id, referrer.code, conversion.sale_amount, conversion.sale_date, "
     "conversion.pipeline_id, conversion.moved FROM referral_conversions AS conversion "
     "JOIN referrers AS referrer ON referrer.id = conversion.referrer_id WHERE conversion.state = 'won'",

@@ -165,6 +165,31 @@ def test_won_then_an_open_stage_elsewhere_then_lost_is_taken_back():
     assert deal.win() is None
 
 
+def test_a_win_taken_back_is_remembered_until_it_is_won_again():
+    won, lost = (1, event(updated_at=at(0))), (2, event(updated_at=at(9), status_id=str(LOST)))
+    assert fold(won).taken_back() is None
+    assert fold(won, lost).taken_back([PIPELINE]) == merge.Win(PIPELINE, moment(0), moved=False, number=1)
+    assert fold(won, lost).taken_back([ELSEWHERE]) is None
+    assert fold(won, lost, (3, event(updated_at=at(20)))).taken_back() is None
+
+
+def test_of_several_wins_the_one_that_fell_last_is_the_one_taken_back():
+    deal = fold(
+        (1, event(updated_at=at(0))),
+        (2, event(updated_at=at(9), pipeline_id=str(ELSEWHERE))),
+        (3, event(updated_at=at(20), status_id=str(OPEN))),
+        (4, event(updated_at=at(30), status_id=str(LOST))),
+    )
+    assert deal.taken_back() == merge.Win(ELSEWHERE, moment(9), moved=False, number=1)
+    assert deal.taken_back([PIPELINE]) == merge.Win(PIPELINE, moment(0), moved=False, number=1)
+
+
+def test_the_win_of_a_deleted_deal_is_taken_back_until_it_is_restored():
+    won, deleted = (1, event(updated_at=at(0))), (5, event("delete"))
+    assert fold(won, deleted).taken_back() == merge.Win(PIPELINE, moment(0), moved=False, number=1)
+    assert fold(won, deleted, (9, event("restore", last_modified=at(0)))).taken_back() is None
+
+
 def test_a_win_without_a_pipeline_is_won_where_the_deal_was():
     deal = fold((1, event(updated_at=at(0), status_id=str(OPEN))), (2, event(updated_at=at(5), pipeline_id=None)))
     assert deal.win([PIPELINE]) == merge.Win(PIPELINE, moment(5), moved=False, number=1)
