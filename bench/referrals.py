@@ -30,7 +30,8 @@ SELECT n, 'A deal of somebody', r.id, r.code, 50000 + mod(n, 100) * 1000,
        CASE WHEN mod(n, 20) = 0 THEN 'reversed' ELSE 'won' END, false, at, at + interval '14 days',
        CASE WHEN NOT r.claimed THEN 'unclaimed' WHEN NOT r.active THEN 'inactive'
             WHEN mod(n, 1000) = 0 THEN 'self_referral' ELSE '' END
-FROM (SELECT n, now() - (%(rows)s - n) * (interval '365 days' / %(rows)s) AS at, 1 + mod(n::bigint * n, 500) AS person
+FROM (SELECT n, now() - (%(rows)s - n) * (interval '365 days' / %(rows)s) AS at,
+             1 + mod(n::bigint * 7919, 500) AS person
       FROM generate_series(1, %(rows)s) AS n) AS sales
 JOIN referrers AS r ON r.code = 'ref_' || CASE WHEN mod(n, 10) = 0 THEN 1 ELSE person END
 """

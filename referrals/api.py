@@ -47,7 +47,7 @@ class DashboardView(ReadView):
             "reversed": taken_back,
             "referrers": table_data(reports.lines_table(data)),
             "days": table_data(reports.days_table(data)),
-            "liability": {"owed": str(data.liability.owed), **_strings(reports.commission_values(data.liability))},
+            "liability": {name: str(getattr(data.liability, name)) for name in ("owed", "in_payout", "paid")},
         }
         return Response(answer)
 
@@ -77,7 +77,3 @@ class EntriesView(ReadView):
         found = list(select_entries(screen)[first : first + PER_PAGE + 1])
         table = reports.entries_table(found[:PER_PAGE], {key: key for key in reports.status_titles()})
         return Response({"entries": table_data(table), "next": page + 1 if len(found) > PER_PAGE else None})
-
-
-def _strings(values: dict[str, Any]) -> dict[str, str]:
-    return {name: str(value) for name, value in values.items()}

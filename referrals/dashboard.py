@@ -14,14 +14,13 @@ from django.utils import timezone
 
 from onai_project.periods import Period, day_start, previous_period, zone
 from referrals.commissions import NOTHING
-from referrals.models import Conversion, Earning, Referrer
+from referrals.models import UNDECIDED, Conversion, Earning, Referrer
+from referrals.parts import POSTED, SUMS
 from referrals.payouts.models import Payout
 from referrals.status import conversion_status, last_payout
 
 # A few screens of a phone; the lists have the rest.
 LATEST = 20
-# These two wait for the referrer, not for a decision about a sale.
-_NO_DECISION = [Conversion.Hold.NONE, Conversion.Hold.UNCLAIMED, Conversion.Hold.INACTIVE]
 
 # A year of sales is grouped in memory; with PostgreSQL's default it would be sorted on disk.
 _ROOM = "SET LOCAL work_mem = '32MB'"
@@ -36,38 +35,17 @@ FROM (
 GROUP BY GROUPING SETS ((state, referrer_id), (state, day))
 HAVING GROUPING(referrer_id) = 0 OR state = 'won'
 """
-# The parts are those of status.entry_status, and a test holds them equal; there each entry is asked by itself, here a
-# year of them is joined and added up.
-_ENTRIES = """
-SELECT GROUPING(referrer_id), referrer_id, day, sum(amount),
-       coalesce(sum(amount) FILTER (WHERE payout = 'paid'), 0),
-       coalesce(sum(amount) FILTER (WHERE payout <> 'paid'), 0),
-       coalesce(sum(amount) FILTER (WHERE payout IS NULL AND counts AND held), 0),
-       coalesce(sum(amount) FILTER (WHERE payout IS NULL AND counts AND NOT held AND waits), 0)
+_ENTRIES = f"""
+SELECT GROUPING(referrer_id), referrer_id, day, {SUMS}
 FROM (
-    SELECT entry.referrer_id, width_bucket(sale.sale_date, %(midnights)s::timestamptz[]) AS day, entry.amount,
-           payout.state AS payout,
-           sale.state = 'won' AND sale.rejected = '' AND sale.referrer_id = entry.referrer_id AS counts,
-           sale.hold_reason <> '' AS held, sale.sale_amount IS NOT NULL AND entry.available_at > %(now)s AS waits
-    FROM referral_conversions AS sale
-    JOIN referral_earnings AS entry ON entry.conversion_id = sale.id
-    LEFT JOIN referral_payout_items AS item ON item.earning_id = entry.id AND item.live
-    LEFT JOIN referral_payouts AS payout ON payout.id = item.payout_id
-    WHERE sale.sale_date >= %(start)s AND sale.sale_date < %(end)s
-      AND coalesce(entry.referrer_id = %(referrer)s::bigint, true)
-) AS posted
+    SELECT *, width_bucket(sale_date, %(midnights)s::timestamptz[]) AS day
+    FROM (
+        {POSTED} WHERE sale.sale_date >= %(start)s AND sale.sale_date < %(end)s
+          AND coalesce(entry.referrer_id = %(referrer)s::bigint, true)
+    ) AS posted
+) AS dated
 GROUP BY GROUPING SETS ((referrer_id), (day))
-"""
-# Of all entries, those on hold and those that wait: few, beside what was paid in years.
-_NOT_YET = """
-SELECT coalesce(sum(entry.amount) FILTER (WHERE sale.hold_reason <> ''), 0),
-       coalesce(sum(entry.amount) FILTER (WHERE sale.hold_reason = '' AND sale.sale_amount IS NOT NULL), 0)
-FROM referral_earnings AS entry
-JOIN referral_conversions AS sale ON sale.id = entry.conversion_id
-LEFT JOIN referral_payout_items AS item ON item.earning_id = entry.id AND item.live
-WHERE (entry.available_at > %(now)s OR sale.hold_reason <> '') AND item.id IS NULL
-  AND sale.state = 'won' AND sale.rejected = '' AND sale.referrer_id = entry.referrer_id
-"""
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +100,15 @@ class Commission:
             self.in_payout + other.in_payout,
             self.paid + other.paid,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Liability:
+    """What is owed to all referrers, how much of it is in payouts already, and all that was ever paid."""
+
+    owed: Decimal = NOTHING
+    in_payout: Decimal = NOTHING
+    paid: Decimal = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +169,7 @@ class ReferralDashboard:
     days: list[Day]
     before: Before
     latest: list[Any]  # conversions with `status`
-    liability: Commission
+    liability: Liability
     unclaimed: list[Any]  # referrers with `balance` and `won_conversions`
     held: list[Conversion]
     held_count: int
@@ -216,7 +203,7 @@ def referral_dashboard(
             before.days(compared),
         ),
         latest=list(latest.order_by("-sale_date", "-pk")[:LATEST]),
-        liability=select_liability(now),
+        liability=select_liability(),
         unclaimed=_unclaimed(),
         held=list(held.select_related("referrer").order_by("-sale_date", "-pk")[:LATEST]),
         held_count=held.count(),
@@ -235,20 +222,14 @@ def entries_of(period: Period, referrer: Referrer | None = None) -> QuerySet[Ear
     return entries if referrer is None else entries.filter(referrer=referrer)
 
 
-def select_liability(now: datetime) -> Commission:
-    """Return what is owed to all referrers today, by what stands before it; `paid` is all that was ever paid.
-
-    What was paid is read from the payouts: the entries of years ago are only added up.
-    """
+def select_liability() -> Liability:
+    """Return what is owed to all referrers today: all that was ever posted, less what was paid."""
     rows = Payout.objects.values("state").annotate(sum=Sum("amount")).order_by()
     payouts = {row["state"]: row["sum"] for row in rows}
     paid = payouts.get(Payout.State.PAID, NOTHING)
     in_payout = payouts.get(Payout.State.CONFIRMED, NOTHING) + payouts.get(Payout.State.FAILED, NOTHING)
-    with connection.cursor() as cursor:
-        cursor.execute(_NOT_YET, {"now": now})
-        hold, waiting = cursor.fetchone()
     accrued = Earning.objects.aggregate(sum=Sum("amount"))["sum"] or NOTHING
-    return Commission(hold, waiting, accrued - paid - in_payout - hold - waiting, in_payout, paid)
+    return Liability(accrued - paid, in_payout, paid)
 
 
 def with_balance(referrers: QuerySet[Referrer]) -> QuerySet[Any]:
@@ -274,7 +255,7 @@ def with_balance(referrers: QuerySet[Referrer]) -> QuerySet[Any]:
 
 def _held() -> QuerySet[Conversion]:
     """Return the conversions that a person has to release or reject."""
-    return Conversion.objects.filter(state=Conversion.State.WON, rejected="").exclude(hold_reason__in=_NO_DECISION)
+    return Conversion.objects.filter(UNDECIDED)
 
 
 def _unclaimed() -> list[Any]:

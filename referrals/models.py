@@ -192,6 +192,10 @@ class CommissionPlan(models.Model):
         return self.name
 
 
+# Conversions that a person has to release or reject. Two more holds wait for the referrer, not for a decision.
+UNDECIDED = Q(state="won", rejected="") & ~Q(hold_reason__in=["", "unclaimed", "inactive"])
+
+
 class Conversion(models.Model):
     """One won deal that came by a referral link. Never deleted: taken back is `reversed`."""
 
@@ -249,6 +253,7 @@ class Conversion(models.Model):
         verbose_name = _("conversion")
         verbose_name_plural = _("conversions")
         indexes = [
+            models.Index("sale_date", name="conversion_undecided", condition=UNDECIDED),  # what waits for a person
             models.Index("sale_date", name="conversion_date"),  # dashboard: a period
             models.Index("referrer", "sale_date", name="conversion_referrer_date"),  # a referrer's month
             # the sales of one customer

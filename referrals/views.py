@@ -28,7 +28,7 @@ from referrals.status import Status, entry_status
 
 PERMISSION = "referrals.view_conversion"
 # More rows nobody reads on a page; the files have all.
-LINES_SHOWN = 100
+LINES_SHOWN = 50
 PER_PAGE = 50
 # More than that takes longer than people wait for a file: a shorter period, please.
 MAX_EXPORTED = 50_000

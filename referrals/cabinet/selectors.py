@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from django.db import connection
 from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
@@ -15,12 +16,14 @@ from django.utils import timezone
 from onai_project.periods import day_start, today, zone
 from referrals.commissions import NOTHING, Plan
 from referrals.models import Conversion, Earning, Referrer
+from referrals.parts import POSTED, SUMS
 from referrals.payouts.models import Payout
 from referrals.plans import plan_of, select_plans
 from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
 
 # The chart: a year, this month included.
 MONTHS = 12
+_BALANCE = f"SELECT {SUMS} FROM ({POSTED} WHERE entry.referrer_id = %(referrer)s) AS posted"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +82,20 @@ class Sale:
 def select_balance(referrer: Referrer) -> Balance:
     """Return the parts of the referrer's balance."""
     entries = Earning.objects.filter(referrer=referrer)
-    sums = dict.fromkeys(("hold", "waiting", "available", "in_payout", "paid"), NOTHING)
-    by_status = entries.values(status=entry_status(timezone.now())).annotate(sum=Sum("amount")).order_by()
-    for part in by_status:
-        # What was taken back adds up to nothing, unless it was paid before: then the next payout deducts it.
-        sums[part["status"] if part["status"] in sums else "available"] += part["sum"]
+    with connection.cursor() as cursor:
+        cursor.execute(_BALANCE, {"now": timezone.now(), "referrer": referrer.pk})
+        accrued, paid, in_payout, hold, waits = cursor.fetchone()
+    sums = {
+        "hold": hold,
+        "waiting": waits,
+        "available": accrued - paid - in_payout - hold - waits,
+        "in_payout": in_payout,
+        "paid": paid,
+    }
     next_at, next_amount = None, NOTHING
     waiting = (
-        entries.alias(status=entry_status(timezone.now()))
+        entries.filter(available_at__gt=timezone.now())
+        .alias(status=entry_status(timezone.now()))
         .filter(status=Status.WAITING)
         .values(at=F("available_at"))
         .annotate(sum=Sum("amount"))
