@@ -31,7 +31,7 @@ def dimension_titles() -> dict[str, str]:
 
 def value_titles() -> dict[str, str]:
     """Return what one row of the breakdown is."""
-    return {"campaign": _("Campaign"), "source": _("Source"), "medium": _("Medium"), "funnel": _("Funnel")}
+    return {"campaign": _("Campaign"), "source": _("Source"), "medium": _("UTM medium"), "funnel": _("Funnel")}
 
 
 def figures_values(figures: Figures, before: Totals | None = None, whole: Totals | None = None) -> dict[str, Value]:
@@ -164,7 +164,7 @@ def sales_table(key: str, title: str, sales: Iterable[Sale], *, may_open: bool =
         Column("targetologist", _("Targetologist")),
         Column("utm_campaign", _("Campaign")),
         Column("utm_source", _("Source")),
-        Column("utm_medium", _("Medium")),
+        Column("utm_medium", _("UTM medium")),
         Column("funnel", _("Funnel")),
         Column("lead_id", "AmoCRM"),
     ]

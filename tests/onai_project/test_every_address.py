@@ -99,14 +99,9 @@ def everything() -> None:
     one_of_each()
     Sale.objects.update(lead_name="Обычная")
     make_sale(500, lead_name="Своя сделка", channel="targetologist", targetologist_id="muha")
-    for number, fields in enumerate(
-        (
-            {"channel": "targetologist", "targetologist_id": "kenesary"},
-            {},
-            {"channel": "referral"},
-            {"state": "reversed"},
-        )
-    ):
+    whose: list[dict[str, Any]] = [{"channel": "targetologist", "targetologist_id": "kenesary"}, {}]
+    whose += [{"channel": "referral"}, {"state": "reversed"}]
+    for number, fields in enumerate(whose):
         make_sale(
             600 + number,
             lead_name="Чужая сделка",

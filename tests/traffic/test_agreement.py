@@ -184,7 +184,7 @@ def plain(text: object) -> str:
     return shown.strip().removeprefix("'").strip()
 
 
-def body(rows: list[list[str]]) -> list[list[str]]:
+def body(rows: Sequence[Sequence[object]]) -> list[list[str]]:
     return [[plain(cell) for cell in row] for row in rows[1:]]
 
 
@@ -285,7 +285,7 @@ def test_the_list_behind_the_numbers_has_as_many_sales(client: Client):
         address = {"from": "2024-02-29", "to": "2024-03-01", "show": kind}
         seen: list[int] = []
         for number in (1, 2, 3):
-            page = client.get(reverse("traffic-dashboard-sales"), {**address, "page": number})
+            page = client.get(reverse("traffic-dashboard-sales"), {**address, "page": str(number)})
             assert page.context["count"] == count
             seen += [int(row.values["lead_id"]) for row in page.context["table"].rows]
         assert len(seen) == len(set(seen)) == count
@@ -303,8 +303,9 @@ def test_sums_of_a_targetologist_are_their_own(client: Client):
     make_sale(1, when=timezone.now(), targetologist_id="muha", sale_amount=Decimal(5))
     make_sale(2, when=timezone.now(), targetologist_id="kenesary", sale_amount=Decimal(70))
     period = Period(timezone.localdate() - timedelta(days=1), timezone.localdate() + timedelta(days=1))
-    for build in (lambda: 0, build_days):
-        build()
+    for built in (False, True):
+        if built:
+            build_days()
         data = traffic_dashboard(period, user)
         assert data.totals.known == 5
         assert [line.key for line in data.lines] == ["muha"]
