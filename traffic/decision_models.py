@@ -49,6 +49,7 @@ class SaleAttribution(models.Model):
     matched_text = models.CharField(max_length=200, blank=True, default="")
     funnel_type = models.CharField(max_length=20)
     version = models.ForeignKey(RuleVersion, on_delete=models.PROTECT, null=True, related_name="+")
+    run = models.ForeignKey("traffic.ReattributionRun", on_delete=models.PROTECT, null=True, related_name="+")
     decided_at = models.DateTimeField(db_default=Now())
 
     class Meta:

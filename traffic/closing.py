@@ -1,0 +1,25 @@
+"""Closed months: what was paid for and reported is not moved by a changed rule."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+def first_open_day() -> date | None:
+    """Return the first day that is not in a closed month (TRAFFIC_CLOSED_UNTIL, "2025-11"); None: none is closed.
+
+    Raises ImproperlyConfigured for a setting that names no month.
+    """
+    closed = settings.TRAFFIC_CLOSED_UNTIL
+    if not closed:
+        return None
+    try:
+        year, month = map(int, closed.split("-"))
+        return date(year + month // 12, month % 12 + 1, 1)
+    except ValueError:
+        raise ImproperlyConfigured(
+            f"TRAFFIC_CLOSED_UNTIL is {closed!r}; it should be a month such as 2025-11"
+        ) from None
