@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -18,7 +18,7 @@ def first_open_day() -> date | None:
         return None
     try:
         year, month = map(int, closed.split("-"))
-        return date(year + month // 12, month % 12 + 1, 1)
+        last = date(year, month, 28)
     except ValueError:
         raise ImproperlyConfigured(
             f"TRAFFIC_CLOSED_UNTIL is {closed!r}; it should be a month such as 2025-11"

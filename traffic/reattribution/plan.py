@@ -109,13 +109,13 @@ def candidates(period: Period) -> QuerySet[Sale]:
 
 
 def balance(moves: Iterable[Move]) -> list[tuple[str, Totals, Totals]]:
-    """Return by owner what they would get and what they would lose, the largest movement first."""
+    """Return by owner what they would get and what they would lose: the winners first."""
     gets: defaultdict[str, Totals] = defaultdict(Totals)
     loses: defaultdict[str, Totals] = defaultdict(Totals)
     for move in moves:
         gets[move.after] += move.totals
         loses[move.before] += move.totals
-    owners = sorted({*gets, *loses}, key=lambda key: -abs(gets[key].known - loses[key].known))
+    owners = sorted({*gets, *loses}, key=lambda key: (loses[key].known - gets[key].known, key))
     return [(key, gets[key], loses[key]) for key in owners]
 
 
