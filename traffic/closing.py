@@ -18,8 +18,9 @@ def first_open_day() -> date | None:
         return None
     try:
         year, month = map(int, closed.split("-"))
-        last = date(year, month, 28)
+        late_in_it = date(year, month, 28)
     except ValueError:
         raise ImproperlyConfigured(
             f"TRAFFIC_CLOSED_UNTIL is {closed!r}; it should be a month such as 2025-11"
         ) from None
+    return (late_in_it + timedelta(days=4)).replace(day=1)
