@@ -13,13 +13,22 @@ from notifications.alarms import register
 from notifications.models import OutboxMessage, TelegramChat
 from notifications.sender import outbox_models
 from onai_project.health import HEARTBEAT_SECONDS, OVERDUE_SECONDS, oldest_due_seconds
-from webhooks.models import Heartbeat, Source, WebhookDelivery, WebhookRefusal
+from onai_project.stored_reasons import reason_text
+from webhooks.amocrm import api
+from webhooks.models import NO_HOOKS, ApiState, Heartbeat, ReconciliationFinding, WebhookDelivery, WebhookRefusal
+from webhooks.reconciliation_models import MISSED_HOOKS
 
 # People sell, and AmoCRM tells, within these hours of every day, Almaty time.
 OPENS, CLOSES = time(9), time(21)
 REFUSALS_SINCE = timedelta(hours=1)
 MESSAGES_SINCE = timedelta(days=1)
 WAITING_TOO_LONG = timedelta(minutes=10)
+# AmoCRM's short outages are waited out by themselves; a token or a bill is not.
+AWAY_TOO_LONG = timedelta(minutes=10)
+AT_ONCE = (ApiState.Trouble.TOKEN, ApiState.Trouble.UNPAID)
+# Missed hooks are told of for a day after they were found; those of a backfill, of older events, are history.
+FOUND_SINCE = timedelta(days=1)
+MISSED_SINCE = timedelta(days=3)
 
 
 @register("silence", gettext_lazy("Deliveries arrive"))
@@ -27,7 +36,7 @@ def silence() -> str:
     """Say so when nothing came for SILENCE_HOURS of business time. Before the first delivery all is well."""
     if not settings.SILENCE_HOURS:
         return ""
-    rows = WebhookDelivery.objects.exclude(source=Source.API).order_by("-pk")
+    rows = WebhookDelivery.objects.exclude(source__in=NO_HOOKS).order_by("-pk")
     last = rows.values_list("received_at", flat=True).first()
     if last is None or business_time(last, datetime.now(UTC)) < timedelta(hours=settings.SILENCE_HOURS):
         return ""
@@ -113,6 +122,51 @@ def chats() -> str:
     return _("Telegram refuses: %(chats)s. Add the bot to the chat again, then switch it on in Telegram chats.") % {
         "chats": ", ".join(names)
     }
+
+
+@register("hook", gettext_lazy("The hook is there"))
+def hook() -> str:
+    """Say so when AmoCRM's hook to this site was found gone, disabled or wrong at the last look."""
+    state = ApiState.objects.exclude(hook_problem="").first() if api.configured() else None
+    if state is None:
+        return ""
+    return _(
+        "The hook in AmoCRM is not as it should be: %(problem)s. Run manage.py amocrm_webhooks install, or mend it in "
+        "AmoCRM by hand (README)."
+    ) % {"problem": reason_text(state.hook_problem)}
+
+
+@register("amocrm_api", gettext_lazy("AmoCRM answers"))
+def amocrm_api() -> str:
+    """Say so at once when the token is refused or the account unpaid, and when AmoCRM has been away for long."""
+    state = ApiState.objects.exclude(trouble="").exclude(failed_since=None).first() if api.configured() else None
+    if state is None or state.failed_since is None:
+        return ""
+    if state.trouble not in AT_ONCE and datetime.now(UTC) - state.failed_since < AWAY_TOO_LONG:
+        return ""
+    if state.trouble == ApiState.Trouble.TOKEN:
+        return _("AmoCRM refuses the token. Make a new one in the integration and set AMOCRM_ACCESS_TOKEN.")
+    return _("AmoCRM's API cannot be asked: %(trouble)s (%(detail)s).") % {
+        "trouble": state.get_trouble_display(),
+        "detail": state.detail,
+    }
+
+
+@register("missed", gettext_lazy("No hook is missed"))
+def missed() -> str:
+    """Say so for a day after reconciliation found that hooks of late never came."""
+    now = datetime.now(UTC)
+    count = ReconciliationFinding.objects.filter(
+        kind__in=MISSED_HOOKS, found_at__gte=now - FOUND_SINCE, at__gte=now - MISSED_SINCE
+    ).count()
+    if not count:
+        return ""
+    return ngettext(
+        "%(count)d hook of AmoCRM never came; the deal was corrected by AmoCRM's own record. See Missed and different.",
+        "%(count)d hooks of AmoCRM never came; the deals were corrected by AmoCRM's own record. See Missed and "
+        "different.",
+        count,
+    ) % {"count": count}
 
 
 def business_time(since: datetime, until: datetime) -> timedelta:

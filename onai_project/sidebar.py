@@ -68,6 +68,18 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
                 "webhooks.view_dealtransition",
             ),
             (
+                _("Reconciliations with AmoCRM"),
+                "compare_arrows",
+                "admin:webhooks_reconciliation_changelist",
+                "webhooks.view_reconciliation",
+            ),
+            (
+                _("Missed and different"),
+                "difference",
+                "admin:webhooks_reconciliationfinding_changelist",
+                "webhooks.view_reconciliationfinding",
+            ),
+            (
                 _("Refused requests"),
                 "block",
                 "admin:webhooks_webhookrefusal_changelist",

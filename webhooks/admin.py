@@ -39,7 +39,13 @@ SHOWN_BYTES = 64 * 1024
 
 DECISION_COLOURS = {"traffic": "primary", "referral": "info", "both": "warning", "unknown": "danger", "ignored": ""}
 RESULT_COLOURS = {"success": "success", "ignored": "", "error": "danger", "partial": "warning"}
-SOURCE_COLOURS = {"amocrm_traffic": "primary", "amocrm_referral": "info", "amocrm": "", "amocrm_api": "warning"}
+SOURCE_COLOURS = {
+    "amocrm_traffic": "primary",
+    "amocrm_referral": "info",
+    "amocrm": "",
+    "amocrm_api": "warning",
+    "import": "success",
+}
 STATUS_COLOURS = {"received": "info", "processed": "success", "failed": "warning", "dead": "danger", "invalid": ""}
 
 

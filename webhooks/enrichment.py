@@ -68,10 +68,17 @@ def ask_due(api: Api) -> int:
     return count
 
 
-def store_answer(leads: Sequence[Item]) -> int:
-    """Store these deals as an answer of the API, for the inbox; return the delivery's id."""
-    body = json.dumps({"_embedded": {"leads": list(leads)}}, ensure_ascii=False).encode()
-    return WebhookDelivery.objects.create(source=Source.API, body=body, content_type="application/json").pk
+def store_answer(leads: Sequence[Item], events: Sequence[Item] = (), *, quiet: bool = False) -> int:
+    """Store these deals, and events of AmoCRM's own record, as an answer of the API, for the inbox; return its id."""
+    return WebhookDelivery.objects.create(
+        source=Source.API, body=answer_body(leads, events), content_type="application/json", quiet=quiet
+    ).pk
+
+
+def answer_body(leads: Sequence[Item], events: Sequence[Item] = ()) -> bytes:
+    """Return what is stored of an answer: JSON in AmoCRM's shape."""
+    embedded = {"leads": list(leads)} | ({"events": list(events)} if events else {})
+    return json.dumps({"_embedded": embedded}, ensure_ascii=False).encode()
 
 
 def fetch(api: Api, ids: Sequence[int]) -> list[Item]:

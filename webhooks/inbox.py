@@ -48,7 +48,7 @@ FROM (
     ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ) AS due
 WHERE delivery.id = due.id
-RETURNING delivery.id, delivery.attempts
+RETURNING delivery.id, delivery.attempts, delivery.quiet
 """
 _MARK = """
 UPDATE webhook_deliveries AS delivery
@@ -86,22 +86,26 @@ def process_due() -> int:
             cursor.execute(claim, {"delays": RETRY_SECONDS, "limit": limit})
             claimed = cursor.fetchall()
         count += len(claimed)
-        exhausted = [delivery_id for delivery_id, attempts in claimed if attempts > MAX_ATTEMPTS]
+        exhausted = [delivery_id for delivery_id, attempts, _ in claimed if attempts > MAX_ATTEMPTS]
         for delivery_id in exhausted:
             _give_up(delivery_id, because(WORKER_DIED))
-        process([delivery_id for delivery_id, attempts in claimed if attempts <= MAX_ATTEMPTS])
+        left = [(delivery_id, quiet) for delivery_id, attempts, quiet in claimed if attempts <= MAX_ATTEMPTS]
+        process([delivery_id for delivery_id, quiet in left if not quiet])
+        if history := [delivery_id for delivery_id, quiet in left if quiet]:
+            process(history, quiet=True)
     return count
 
 
-def process(delivery_ids: Sequence[int], *, live: bool = True) -> None:
+def process(delivery_ids: Sequence[int], *, live: bool = True, quiet: bool = False) -> None:
     """Process these deliveries, in one transaction if all goes well; live, retried and replayed ones alike.
 
+    Of `quiet` ones, and of those that are not `live`, nobody is told by message; AmoCRM is asked only about live ones.
     A batch that fails is halved until the bad delivery is alone: it is marked `failed` or `dead`, the others succeed.
     """
     if not delivery_ids:
         return
     try:
-        _process_batch(delivery_ids, live)
+        _process_batch(delivery_ids, live, quiet)
     except OperationalError:
         raise
     except Exception as error:
@@ -110,8 +114,8 @@ def process(delivery_ids: Sequence[int], *, live: bool = True) -> None:
             _fail(delivery_ids[0], because(CRASHED, f"{type(error).__name__}: {error}"))
             return
         middle = len(delivery_ids) // 2
-        process(delivery_ids[:middle], live=live)
-        process(delivery_ids[middle:], live=live)
+        process(delivery_ids[:middle], live=live, quiet=quiet)
+        process(delivery_ids[middle:], live=live, quiet=quiet)
 
 
 def process_again(delivery_ids: Sequence[int]) -> int:
@@ -121,12 +125,12 @@ def process_again(delivery_ids: Sequence[int]) -> int:
     )
 
 
-def _process_batch(delivery_ids: Sequence[int], live: bool) -> None:
+def _process_batch(delivery_ids: Sequence[int], live: bool, quiet: bool) -> None:
     for attempt in range(1, TRANSIENT_TRIES + 1):
         try:
             started = time.monotonic()
             with transaction.atomic():
-                outcomes = _process_locked(delivery_ids, live)
+                outcomes = _process_locked(delivery_ids, live, quiet)
             pulse.count(outcomes, time.monotonic() - started)
             return
         except OperationalError as error:
@@ -135,7 +139,7 @@ def _process_batch(delivery_ids: Sequence[int], live: bool) -> None:
             time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
 
 
-def _process_locked(delivery_ids: Sequence[int], live: bool) -> list[tuple[str, str]]:
+def _process_locked(delivery_ids: Sequence[int], live: bool, quiet: bool) -> list[tuple[str, str]]:
     """Do the batch's work inside its transaction; return (source, outcome) of each delivery."""
     deliveries = lock_deliveries(delivery_ids)
     told = [(delivery, index, event) for delivery in deliveries for index, event in delivery.deal_events()]
@@ -155,7 +159,7 @@ def _process_locked(delivery_ids: Sequence[int], live: bool) -> list[tuple[str, 
             questions.follow(changed, deals.wanting(), answered=answered, hooked=hooked)
         stages = deals.stages
         states = {deal.lead_id: deal for deal in changed}
-        failures, receivers = tell(changed, live=live)
+        failures, receivers = tell(changed, live=live and not quiet)
     logbook.write(deliveries, states, stages, failures, receivers)
     return _mark(deliveries, failures)
 

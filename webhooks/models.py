@@ -16,6 +16,11 @@ class Source(models.TextChoices):
     REFERRAL = "amocrm_referral", _("Referral endpoint")
     ACCOUNT = "amocrm", _("Account endpoint")
     API = "amocrm_api", _("AmoCRM API answer")
+    IMPORT = "import", _("Imported sales")
+
+
+# What AmoCRM posted itself: anything else tells nothing of whether its hooks arrive.
+NO_HOOKS = (Source.API, Source.IMPORT)
 
 
 class WebhookDelivery(models.Model):
@@ -41,6 +46,9 @@ class WebhookDelivery(models.Model):
     next_attempt_at = models.DateTimeField(_("next attempt at"), db_default=Now())
     error_message = models.TextField(_("error"), blank=True, db_default="")
     processed_at = models.DateTimeField(_("processed at"), null=True, blank=True)
+    quiet = models.BooleanField(
+        _("quiet"), db_default=False, help_text=_("History: whatever it says is told by no message.")
+    )
 
     class Meta:
         db_table = "webhook_deliveries"
@@ -234,6 +242,7 @@ class Deal(models.Model):
                 "lead_id", name="deal_unclosed", condition=Q(won_at__isnull=False, closed_at=None, is_deleted=False)
             ),
             models.Index("contact_id", name="deal_contact", condition=Q(contact_id__isnull=False)),  # forget_contact
+            models.Index("won_at", name="deal_won", condition=Q(won_at__isnull=False)),  # what reconciliation compares
         ]
 
     def __str__(self) -> str:
@@ -359,3 +368,8 @@ class Contact(models.Model):
 
     def __str__(self) -> str:
         return self.name or str(self.contact_id)
+
+
+# Here, so that Django finds them; in a file of their own, because this one is long enough.
+from webhooks.reconciliation_models import Reconciliation as Reconciliation  # noqa: E402
+from webhooks.reconciliation_models import ReconciliationFinding as ReconciliationFinding  # noqa: E402

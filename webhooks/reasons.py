@@ -19,6 +19,11 @@ WORKER_DIED = gettext_noop("the worker died while processing it")
 CRASHED = gettext_noop("processing failed")
 RECEIVER_FAILED = gettext_noop("an app could not take the deal")
 NOT_IN_AMOCRM = gettext_noop("AmoCRM does not have it")
+NO_HOOK = gettext_noop("there is no hook to this site")
+HOOK_DISABLED = gettext_noop("AmoCRM disabled it after failures")
+HOOK_FOREIGN = gettext_noop("its address or its secret is not this site's")
+HOOK_LACKS = gettext_noop("it lacks events")
+# Those of the log.
 EXPLAINED = (
     FOREIGN_ACCOUNT,
     EMPTY_BODY,

@@ -8,8 +8,8 @@ import structlog
 from django.conf import settings
 from procrastinate.contrib.django import app
 
-from webhooks import questions
-from webhooks.amocrm import api
+from webhooks import questions, reconciliation
+from webhooks.amocrm import api, hook
 from webhooks.retention import drop_bodies
 
 log = structlog.get_logger("webhooks")
@@ -34,3 +34,21 @@ def ask_for_what_is_lacking(timestamp: int) -> None:
         return
     if count := questions.catch_up():
         log.info("AmoCRM API: to be asked about", deals=count)
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task
+def reconcile(timestamp: int) -> None:
+    """Compare the deals with AmoCRM's record where the last comparison is old enough."""
+    reconciliation.reconcile_due()
+
+
+@app.periodic(cron="*/5 * * * *")
+@app.task
+def check_hook(timestamp: int) -> None:
+    """Look in AmoCRM whether the hook is as it should be, where the last look is old enough."""
+    try:
+        if problem := hook.check_hook():
+            log.warning("AmoCRM API: the hook is not as it should be", problem=problem)
+    except api.ApiError as error:
+        log.warning("AmoCRM API: the hook could not be looked at", error=str(error))

@@ -17,7 +17,14 @@ from notifications.models import Alarm, AlarmMessage, TelegramChat
 from onai_project.alarms import business_time
 from tests.onai_project.rows import make_user
 from traffic.models import SalesNotification
-from webhooks.models import Heartbeat, WebhookDelivery, WebhookRefusal
+from webhooks.models import (
+    ApiState,
+    Heartbeat,
+    Reconciliation,
+    ReconciliationFinding,
+    WebhookDelivery,
+    WebhookRefusal,
+)
 
 pytestmark = pytest.mark.django_db
 ALMATY = ZoneInfo("Asia/Almaty")
@@ -40,6 +47,16 @@ def leak(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 def admin_chat(number: int = -5, **fields: Any) -> TelegramChat:
     return TelegramChat.objects.create(chat_id=number, kind="admin", **fields)
+
+
+def miss_a_hook(*, ago: timedelta = timedelta(hours=3), kind: str = "won", lead_id: int = 1) -> None:
+    now = timezone.now()
+    run = Reconciliation.objects.create(since=now, done_until=now, until=now)
+    ReconciliationFinding.objects.create(run=run, lead_id=lead_id, kind=kind, at=now - ago)
+
+
+def trouble(kind: str, *, ago: timedelta = timedelta()) -> None:
+    ApiState.objects.create(trouble=kind, failures=1, failed_since=timezone.now() - ago, detail="GET /x: 4xx")
 
 
 def problems() -> set[str]:
@@ -130,13 +147,36 @@ def test_a_healthy_system_has_no_findings():
                 lead_id=1, win_number=1, sale_date=timezone.now(), created_at=timezone.now() - timedelta(minutes=11)
             ),
         ),
+        ("missed", miss_a_hook),
+        ("amocrm_api", lambda: trouble("token")),
+        ("amocrm_api", lambda: trouble("unpaid")),
+        ("amocrm_api", lambda: trouble("blocked", ago=timedelta(minutes=11))),
+        ("hook", lambda: ApiState.objects.create(hook_problem="there is no hook to this site")),
         ("chats", lambda: TelegramChat.objects.create(chat_id=-1, active=False, disabled_reason="kicked")),
     ],
 )
-def test_each_check_finds_its_own_trouble(name: str, break_it: Any):
+def test_each_check_finds_its_own_trouble(name: str, break_it: Any, settings: Any):
+    settings.AMOCRM_ACCESS_TOKEN = "a-token"
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
     break_it()
     assert problems() == {name}
+
+
+def test_what_amocrm_waits_out_by_itself_and_history_are_no_trouble(settings: Any):
+    settings.AMOCRM_ACCESS_TOKEN = "a-token"
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    trouble("away", ago=timedelta(minutes=9))
+    miss_a_hook(ago=timedelta(days=9))
+    miss_a_hook(kind="differs")
+    miss_a_hook(lead_id=2)
+    ReconciliationFinding.objects.filter(lead_id=2).update(found_at=timezone.now() - timedelta(hours=25))
+    assert problems() == set()
+
+
+def test_without_a_token_the_api_and_the_hook_are_nobodys_trouble():
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    ApiState.objects.create(trouble="token", failed_since=timezone.now(), hook_problem="there is no hook to this site")
+    assert problems() == set()
 
 
 def test_silence_can_be_switched_off(settings: Any):
@@ -165,10 +205,10 @@ def test_business_time_is_nine_to_nine_in_almaty(since: Any, until: Any, hours: 
 
 def test_check_health_prints_each_and_fails_when_something_is_wrong():
     out = StringIO()
-    with pytest.raises(CommandError, match="1 of 7 checks"):
+    with pytest.raises(CommandError, match="1 of 10 checks"):
         call_command("check_health", stdout=out)
     assert "WRONG" in out.getvalue()
-    assert out.getvalue().count("ok   ") == 6
+    assert out.getvalue().count("ok   ") == 9
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
     call_command("check_health", stdout=StringIO())
     assert not Alarm.objects.exists()

@@ -23,6 +23,8 @@ from webhooks.models import (
     Deal,
     DealTransition,
     Heartbeat,
+    Reconciliation,
+    ReconciliationFinding,
     WebhookDelivery,
     WebhookLog,
     WebhookRefusal,
@@ -109,6 +111,9 @@ def one_of_each() -> None:
     ApiState.objects.create(trouble="token", detail="401", failures=2, failed_since=now, paused_until=now)
     ApiQuestion.objects.create(kind="deal", object_id=31, due_at=now, error=reasons.NOT_IN_AMOCRM)
     Contact.objects.create(contact_id=7, name="Айгерим Тестова", phone="+7 700 000 00 01", email="x@d.b")
+    run = Reconciliation.objects.create(since=now, done_until=now, until=now, deals=3, entered=1, missed=1, error="504")
+    for kind in ReconciliationFinding.Kind.values:
+        ReconciliationFinding.objects.create(run=run, lead_id=31, kind=kind, at=now, fields="price, wins")
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")

@@ -28,6 +28,8 @@ WEBHOOKS = [
     *(f"admin:webhooks_{model}_changelist" for model in ("webhookdelivery", "webhooklog", "deal", "dealtransition")),
     *(f"admin:webhooks_{model}_changelist" for model in ("webhookrefusal", "counter", "heartbeat", "apistate")),
     "admin:webhooks_apiquestion_changelist",
+    "admin:webhooks_reconciliation_changelist",
+    "admin:webhooks_reconciliationfinding_changelist",
 ]
 STATE = ["system-state", "admin:notifications_alarmmessage_changelist"]
 USERS = ["admin:auth_user_changelist", "admin:auth_group_changelist"]

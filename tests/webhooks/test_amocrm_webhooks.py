@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from tests.amocrm_server import Bad, FakeAmoCrm
-from webhooks.management.commands.amocrm_webhooks import EVENTS
+from webhooks.amocrm.hook import EVENTS
 
 pytestmark = pytest.mark.django_db
 SECRET = "the-first-secret"
@@ -45,7 +45,7 @@ def test_status_fails_where_there_is_none_or_only_anothers(crm: FakeAmoCrm):
     ("hook", "problem"),
     [
         ({"disabled": True}, "disabled it"),
-        ({"settings": ["status_lead", "add_lead"]}, "lacks delete_lead, restore_lead"),
+        ({"settings": ["status_lead", "add_lead"]}, "it lacks events: delete_lead, restore_lead"),
         ({"destination": "https://hooks.example.kz/webhook/amocrm?key=stale"}, "its secret is not"),
         ({"destination": "https://hooks.example.kz/other"}, "its address"),
     ],

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from django.contrib import admin
+from django.core.exceptions import FieldDoesNotExist
 from django.utils.html import format_html_join
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from onai_project.admin_base import ReadOnlyAdmin, UncountedAdmin, choice_label, list_link, moment, reason_text
-from webhooks.models import ApiQuestion, ApiState, Contact, Deal
+from onai_project.admin_base import (
+    EMPTY,
+    DayRangeFilter,
+    ReadOnlyAdmin,
+    UncountedAdmin,
+    choice_label,
+    deal_link,
+    label,
+    list_link,
+    moment,
+    reason_text,
+)
+from webhooks.models import ApiQuestion, ApiState, Contact, Deal, Reconciliation, ReconciliationFinding
+from webhooks.reconciliation_models import MISSED_HOOKS
+
+FINDING_COLOURS = {**dict.fromkeys(MISSED_HOOKS, "danger"), "differs": "info", "gone": "warning"}
 
 
 @admin.register(ApiState)
@@ -52,3 +68,86 @@ class ContactAdmin(UncountedAdmin):
     def deals(self, contact: Contact) -> str:
         ids = Deal.objects.filter(contact_id=contact.pk).values_list("pk", flat=True)[:10]
         return format_html_join(", ", "{}", ((list_link("webhooks_deal", f"q={pk}", pk),) for pk in ids))
+
+
+@admin.register(Reconciliation)
+class ReconciliationAdmin(UncountedAdmin):
+    list_display = ("id", "started", "compared", "is_periodic", "state", "deals", "entered", "missed", "found")
+    list_filter = (("started_at", DayRangeFilter), "is_periodic")
+    ordering = ("-id",)
+    sortable_by = ()
+    fields = (("started", "ended"), ("compared", "done"), ("deals", "entered"), ("missed", "found"), "state", "reason")
+
+    @display(description=_("started at"))
+    def started(self, run: Reconciliation) -> str:
+        return moment(run.started_at)
+
+    @display(description=_("ended at"))
+    def ended(self, run: Reconciliation) -> str:
+        return moment(run.ended_at)
+
+    @display(description=_("time compared"))
+    def compared(self, run: Reconciliation) -> str:
+        return f"{moment(run.since)} – {moment(run.until)}"
+
+    @display(description=_("done up to"))
+    def done(self, run: Reconciliation) -> str:
+        return moment(run.done_until)
+
+    @display(description=_("state"))
+    def state(self, run: Reconciliation) -> str:
+        if run.ended_at:
+            return label(gettext("Done"), "success")
+        return label(gettext("Interrupted"), "danger") if run.error else label(gettext("Under way"), "info")
+
+    @display(description=_("error"))
+    def reason(self, run: Reconciliation) -> str:
+        return reason_text(run.error)
+
+    @display(description=_("findings"))
+    def found(self, run: Reconciliation) -> str:
+        if not run.entered and not run.missed:
+            return EMPTY
+        return list_link("webhooks_reconciliationfinding", f"run__id__exact={run.pk}", gettext("Show"))
+
+
+@admin.register(ReconciliationFinding)
+class ReconciliationFindingAdmin(UncountedAdmin):
+    list_display = ("found", "deal", "kind_label", "when", "different", "run_link")
+    list_filter = (("found_at", DayRangeFilter), "kind")
+    search_fields = ("=lead_id",)
+    search_help_text = _("Deal number")
+    ordering = ("-id",)
+    sortable_by = ()
+    fields = (("deal", "kind_label"), ("when", "found"), "different", "run_link")
+    kind_label = choice_label("kind", FINDING_COLOURS, _("finding"))
+
+    @display(description=_("found at"))
+    def found(self, finding: ReconciliationFinding) -> str:
+        return moment(finding.found_at)
+
+    @display(description=_("deal"))
+    def deal(self, finding: ReconciliationFinding) -> str:
+        return deal_link(finding.lead_id)
+
+    @display(description=_("when it was in AmoCRM"))
+    def when(self, finding: ReconciliationFinding) -> str:
+        return moment(finding.at)
+
+    @display(description=_("what was different here"))
+    def different(self, finding: ReconciliationFinding) -> str:
+        if finding.fields == "lead_id":
+            return gettext("the deal was not known")
+        return ", ".join(_name(field) for field in finding.fields.split(", ")) if finding.fields else EMPTY
+
+    @display(description=_("reconciliation"))
+    def run_link(self, finding: ReconciliationFinding) -> str:
+        return list_link("webhooks_reconciliation", f"id={finding.run_id}", f"#{finding.run_id}")
+
+
+def _name(field: str) -> str:
+    """Return a field of the deal as people call it."""
+    try:
+        return str(Deal._meta.get_field(field).verbose_name)  # type: ignore[union-attr]
+    except FieldDoesNotExist:
+        return field

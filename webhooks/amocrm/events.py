@@ -135,8 +135,13 @@ def _entity_items(tree: Mapping[str, Any], snapshot: bool) -> Iterator[tuple[str
     """Yield (entity, action, item) of every known entity in the body."""
     if snapshot:
         embedded = tree.get("_embedded")
-        leads = embedded.get("leads") if isinstance(embedded, dict) else None
-        yield from (("leads", API, item) for item in _items(tree if leads is None else leads))
+        embedded = embedded if isinstance(embedded, dict) else {}
+        told = embedded.get("events")
+        leads = embedded.get("leads")
+        if leads is None and told is None:
+            leads = tree
+        yield from (("leads", API, item) for item in _items(leads))
+        yield from (("leads", *action) for item in _items(told) if (action := _told(item)))
         return
     for entity in tree:
         node = tree[entity]
@@ -149,6 +154,24 @@ def _entity_items(tree: Mapping[str, Any], snapshot: bool) -> Iterator[tuple[str
         elif isinstance(node, dict):
             for action, items in node.items():
                 yield from ((entity, action, item) for item in _items(items))
+
+
+# What became of a deal, in the words of `GET /events`.
+_TOLD = {"lead_status_changed": "status", "lead_deleted": "delete", "lead_restored": "restore"}
+
+
+def _told(item: dict[str, Any]) -> tuple[str, dict[str, Any]] | None:
+    """Return (action, deal) of an entry of AmoCRM's own record of events; None for one of other kinds."""
+    action = _TOLD.get(_text(item.get("type")) or "")
+    if action is None:
+        return None
+    deal = {"id": item.get("entity_id"), "updated_at": item.get("created_at")}
+    for side, prefix in (("value_after", ""), ("value_before", "old_")):
+        for value in _items(item.get(side)):
+            stage = value.get("lead_status")
+            if isinstance(stage, dict):
+                deal |= {f"{prefix}status_id": stage.get("id"), f"{prefix}pipeline_id": stage.get("pipeline_id")}
+    return action, deal
 
 
 def _all_indexes(node: Mapping[str, Any]) -> bool:

@@ -7,11 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webhooks.amocrm import api
+from webhooks.amocrm import api, hook
 
-# What README says to tick by hand.
-EVENTS = ("status_lead", "add_lead", "delete_lead", "restore_lead")
-PATH = "/webhook/amocrm"
 # A person waits: two first delays of an outage.
 PATIENCE = 10
 
@@ -41,13 +38,10 @@ class Command(BaseCommand):
 
     def status(self, amocrm: api.Api) -> None:
         """Print the hooks to this site. Raises CommandError unless one is right."""
-        ours = [hook for hook in amocrm.webhooks() if str(hook.get("destination")).startswith(settings.SITE_URL + "/")]
-        right = False
-        for hook in ours:
-            problems = _problems(hook)
-            right = right or not problems
-            self.stdout.write(f"{_shown(hook)}: {'; '.join(problems) or 'as it should be'}")
-        if not right:
+        ours = hook.select_ours(amocrm.webhooks())
+        for one in ours:
+            self.stdout.write(f"{hook.shown(one)}: {'; '.join(hook.problems(one)) or 'as it should be'}")
+        if hook.problem(ours):
             raise CommandError(
                 "No hook to this site is as it should be. Run: manage.py amocrm_webhooks install"
                 if ours
@@ -56,36 +50,14 @@ class Command(BaseCommand):
 
     def install(self, amocrm: api.Api) -> None:
         """Make the hook with the first secret, or give it its events again; then show it."""
-        amocrm.add_webhook(_destination(settings.AMOCRM_WEBHOOK_SECRETS[0]), EVENTS)
+        amocrm.add_webhook(hook.destination(settings.AMOCRM_WEBHOOK_SECRETS[0]), hook.EVENTS)
         self.status(amocrm)
 
     def remove(self, amocrm: api.Api) -> None:
         """Remove every hook to this site's door."""
-        ours = [hook for hook in amocrm.webhooks() if str(hook.get("destination")).startswith(settings.SITE_URL + PATH)]
-        for hook in ours:
-            amocrm.remove_webhook(str(hook["destination"]))
-            self.stdout.write(f"removed {_shown(hook)}")
+        ours = [one for one in amocrm.webhooks() if hook.leads_to_a_door(one)]
+        for one in ours:
+            amocrm.remove_webhook(str(one["destination"]))
+            self.stdout.write(f"removed {hook.shown(one)}")
         if not ours:
             self.stdout.write("there was no hook to this site")
-
-
-def _destination(secret: str) -> str:
-    return f"{settings.SITE_URL}{PATH}?key={secret}"
-
-
-def _shown(hook: dict[str, Any]) -> str:
-    return str(hook.get("destination")).partition("?")[0]
-
-
-def _problems(hook: dict[str, Any]) -> list[str]:
-    """Return what is wrong with a hook to this site."""
-    destination = str(hook.get("destination"))
-    missing = [event for event in EVENTS if event not in (hook.get("settings") or ())]
-    problems = []
-    if hook.get("disabled"):
-        problems.append("AmoCRM disabled it after failures: enable it in AmoCRM, or remove and install it")
-    if destination not in {_destination(secret) for secret in settings.AMOCRM_WEBHOOK_SECRETS}:
-        problems.append("its address or its secret is not this site's")
-    if missing:
-        problems.append(f"it lacks {', '.join(missing)}")
-    return problems

@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils.dateparse import parse_date, parse_datetime
-from django.utils.timezone import get_current_timezone
 
 from webhooks import inbox
 from webhooks.models import Source, WebhookDelivery, WebhookLog
+from webhooks.moments import read_moment
 from webhooks.progress import Progress
 from webhooks.replay import replay, select_deliveries
 
@@ -71,14 +70,7 @@ class Command(BaseCommand):
 
 def _moment(text: str | None) -> datetime | None:
     """Return a moment in business time. Raises CommandError for what is no date."""
-    if text is None:
-        return None
     try:
-        moment = parse_datetime(text)
-        if moment is None and (day := parse_date(text)):
-            moment = datetime(day.year, day.month, day.day)
-    except ValueError:
-        moment = None
-    if moment is None:
-        raise CommandError(f"{text!r} is no date; write 2025-12-20 or 2025-12-20T13:22")
-    return moment if moment.tzinfo else moment.replace(tzinfo=get_current_timezone())
+        return read_moment(text) if text else None
+    except ValueError as error:
+        raise CommandError(str(error)) from None
