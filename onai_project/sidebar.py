@@ -24,7 +24,21 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
         [
             (_("Sales"), "payments", "admin:traffic_sale_changelist", "traffic.view_sale"),
             (_("Messages"), "send", "admin:traffic_salesnotification_changelist", "traffic.view_salesnotification"),
+            (_("Without a targetologist"), "person_search", "traffic-unattributed", "traffic.view_attributionrule"),
             (_("Rules"), "rule", "admin:traffic_attributionrule_changelist", "traffic.view_attributionrule"),
+            (_("Tester of the rules"), "labs", "traffic-tester", "traffic.view_attributionrule"),
+            (
+                _("Re-attribution"),
+                "swap_horiz",
+                "admin:traffic_reattributionrun_changelist",
+                "traffic.view_reattributionrun",
+            ),
+            (
+                _("Manual decisions"),
+                "back_hand",
+                "admin:traffic_saleoverride_changelist",
+                "traffic.view_saleoverride",
+            ),
             (_("Funnels"), "filter_alt", "admin:traffic_funnel_changelist", "traffic.view_funnel"),
             (_("Pipelines"), "conversion_path", "admin:traffic_pipeline_changelist", "traffic.view_pipeline"),
             (_("Targetologists"), "badge", "admin:traffic_targetologist_changelist", "traffic.view_targetologist"),

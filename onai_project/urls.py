@@ -9,6 +9,8 @@ from django.views.generic import RedirectView
 from onai_project import api, health, state
 from referrals import views as referrals
 from traffic import views as traffic
+from traffic.rules import views as rules
+from traffic.unattributed import views as unattributed
 
 urlpatterns = [
     path("webhook/", include("webhooks.urls")),
@@ -18,6 +20,13 @@ urlpatterns = [
     path("metrics", health.metrics),
     # Before the admin's own catch-all; admin_view asks for a login and staff status.
     path("admin/traffic/dashboard/", admin.site.admin_view(traffic.dashboard), name="traffic-dashboard"),
+    path("admin/traffic/tester/", admin.site.admin_view(rules.tester), name="traffic-tester"),
+    path("admin/traffic/unattributed/", admin.site.admin_view(unattributed.queue), name="traffic-unattributed"),
+    path(
+        "admin/traffic/unattributed/group/",
+        admin.site.admin_view(unattributed.group),
+        name="traffic-unattributed-group",
+    ),
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/state/", admin.site.admin_view(state.system_state), name="system-state"),
     path("admin/api/", admin.site.admin_view(api.api_access), name="api-access"),

@@ -25,7 +25,9 @@ from onai_project.admin_base import (
 )
 from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification, Targetologist
+from traffic.reattribution import admin as reattribution_admin  # noqa: F401
 from traffic.rules import admin as rules_admin  # noqa: F401
+from traffic.rules.sale_pages import SaleWhyMixin
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 CHANNEL_COLOURS = {"targetologist": "primary", "referral": "info", "unknown": "warning"}
@@ -56,7 +58,7 @@ class AmountFilter(admin.SimpleListFilter):
 
 
 @admin.register(Sale)
-class SaleAdmin(ReadOnlyAdmin):
+class SaleAdmin(SaleWhyMixin, ReadOnlyAdmin):
     list_display = (
         "sale_date",
         "name",
@@ -90,13 +92,7 @@ class SaleAdmin(ReadOnlyAdmin):
         ),
         (
             _("Attribution"),
-            {
-                "fields": (
-                    ("channel_label", "targetologist"),
-                    ("matched_rule", "matched_field"),
-                    ("matched_text", "funnel_type"),
-                )
-            },
+            {"fields": (("channel_label", "targetologist"), "why")},
         ),
         ("UTM", {"fields": (("utm_source", "utm_medium"), ("utm_campaign", "utm_content"), "utm_term")}),
         (_("Record"), {"fields": (("created_at", "updated_at"),)}),

@@ -68,8 +68,11 @@ def owner_names() -> dict[str, str]:
     return {**names, "unknown": str(Sale.Channel.UNKNOWN.label), "referral": _("Referral")}
 
 
-def plan_reattribution(period: Period, book: Rulebook) -> Plan:
-    """Return what these rules would change of the sales of a period, closed months and a person's word left alone."""
+def plan_reattribution(period: Period, book: Rulebook, *, only_rule: int | None = None) -> Plan:
+    """Return what these rules would change of the sales of a period, closed months and a person's word left alone.
+
+    With `only_rule` only what that one rule takes is counted.
+    """
     plan = Plan(period)
     decider = Decider(book)
     moves: defaultdict[tuple[str, str], Totals] = defaultdict(Totals)
@@ -77,7 +80,7 @@ def plan_reattribution(period: Period, book: Rulebook) -> Plan:
         utm, shown = tuple(row[:5]), tuple(row[5:])
         plan.looked_at += sales
         outcome = decider.decide(utm)
-        if outcome.shown == shown:
+        if outcome.shown == shown or only_rule not in (None, outcome.matched_rule):
             continue
         before, after = owner(shown[0], shown[1]), owner(outcome.channel, outcome.targetologist)
         if before == after:
