@@ -13,6 +13,10 @@ pytestmark = pytest.mark.django_db
 TRAFFIC = ["traffic-dashboard", "admin:traffic_sale_changelist", "admin:traffic_salesnotification_changelist"]
 RULES = [
     "admin:traffic_attributionrule_changelist",
+    "traffic-tester",
+    "traffic-unattributed",
+    "admin:traffic_reattributionrun_changelist",
+    "admin:traffic_saleoverride_changelist",
     "admin:traffic_funnel_changelist",
     "admin:traffic_pipeline_changelist",
     "admin:traffic_targetologist_changelist",

@@ -38,6 +38,10 @@ pytestmark = pytest.mark.django_db
 NOW = int(time.time())
 
 
+def told(utm: Any) -> dict[str, Any]:
+    return {"utm_campaign": "", **utm}
+
+
 def tell(*hooks: bytes) -> None:
     for body in hooks:
         WebhookDelivery.objects.create(source="amocrm_traffic", body=body, content_type=bodies.FORM)
@@ -117,7 +121,7 @@ def test_what_it_was_decided_by_can_be_read_after_the_rules_changed():
     rule = AttributionRule.objects.get(field="campaign_or_source", pattern="arystan")
     AttributionRule.objects.all().delete()
     decision = SaleAttribution.objects.get()
-    book = rulebook_of(decision.version)
+    book = rulebook_of(RuleVersion.objects.get(pk=decision.version_id or 0))
     found = attribute({"utm_campaign": decision.utm_campaign}, book.rules)
     assert (found.rule_id, len(found.trace)) == (rule.pk, 5)
     assert [funnel.slug for funnel in book.funnels] == ["express", "challenge3d", "intensive1d"]
@@ -129,7 +133,7 @@ def test_the_same_rules_are_kept_once():
     second = current_rulebook()
     AttributionRule.objects.filter(pattern="kenji").update(active=True)
     assert first.version != second.version
-    assert current_rulebook() == first == rulebook_of(RuleVersion.objects.get(pk=first.version))
+    assert current_rulebook() == first == rulebook_of(RuleVersion.objects.get(pk=first.version or 0))
 
 
 def test_a_persons_word_stands_against_edits_rules_resync_and_emptied_sales():
@@ -237,12 +241,12 @@ changes = st.lists(
 def test_receiver_tester_reattribution_and_resync_attribute_the_same(utm: dict[str, str], extra: list[Any]):
     """The issue's property: one function, whoever asks."""
     with transaction.atomic():
-        tell(won(2, **{**utm, "utm_campaign": utm.get("utm_campaign", "")}))  # arrives under the old rules
+        tell(won(2, **told(utm)))  # arrives under the old rules
         for number, (slug, field, match, pattern) in enumerate(extra):
             AttributionRule.objects.create(
                 order=number, targetologist_id=slug, field=field, match=match, pattern=pattern
             )
-        tell(won(1, **{**utm, "utm_campaign": utm.get("utm_campaign", "")}))
+        tell(won(1, **told(utm)))
         received = _shown(1)
         forget_sales()
         SaleAttribution.objects.filter(lead_id=1).delete()

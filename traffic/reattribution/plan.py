@@ -132,4 +132,4 @@ def _groups(period: Period) -> list[Any]:
     }
     with connection.cursor() as cursor:
         cursor.execute(_GROUPS, parameters)
-        return cursor.fetchall()
+        return list(cursor.fetchall())

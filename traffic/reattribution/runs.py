@@ -29,7 +29,7 @@ from traffic.decisions import (
     select_overrides,
     write_outcomes,
 )
-from traffic.models import AttributionRule, ReattributionMove, ReattributionRun, Sale, Targetologist
+from traffic.models import AttributionRule, ReattributionMove, ReattributionRun, RuleVersion, Sale, Targetologist
 from traffic.reattribution.plan import candidates, open_sales
 from traffic.rules.book import rulebook_of
 from webhooks import bulk
@@ -53,7 +53,7 @@ def start_run(*, period: Period, book: Rulebook, author: User | None, reason: st
     return ReattributionRun.objects.create(
         first_day=period.first,
         last_day=period.last,
-        version_id=book.version,
+        version=RuleVersion.objects.get(pk=book.version or 0),
         author=author,
         reason=reason.strip(),
         total=candidates(period).count(),
@@ -125,7 +125,7 @@ def _reattribute(run: ReattributionRun, lead_ids: Sequence[int]) -> int:
     """Attribute these sales by the run's rules; return how many changed."""
     utms = lock_sales(lead_ids)
     # Looked at again under the lock: a sale may have got another date, or a person's word, meanwhile.
-    sales = {
+    sales: dict[int, tuple[Any, ...]] = {
         row[0]: row[1:]
         for row in candidates(run_period(run))
         .filter(lead_id__in=utms)

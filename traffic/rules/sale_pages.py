@@ -13,7 +13,6 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.decorators import display
 
 from traffic.dashboard import sales_visible_to
 from traffic.models import Sale
@@ -31,7 +30,6 @@ class SaleWhyMixin:
 
     admin_site: Any
 
-    @display(description=_("why"))
     def why(self, sale: Any) -> str:
         """Return the explanation; of other people's rules only to those who may see them."""
         user = getattr(sale, "seen_by", None)
@@ -42,6 +40,8 @@ class SaleWhyMixin:
             "decides": user is not None and user.has_perm(DECIDES),
         }
         return render_to_string("traffic/why_sale.html", context)
+
+    why.short_description = _("why")  # type: ignore[attr-defined]
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         """Return the sale, with who looks at it."""
