@@ -132,7 +132,7 @@ def one_of_each() -> None:
     Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
-    author = make_user("автор")
+    author = User.objects.create_user("автор")
     SaleOverride.objects.create(
         lead_id=31, action="assign", targetologist=kenesary, reason="Клиент назвал объявление", author=author
     )

@@ -129,7 +129,7 @@ def _preview(form: NewRuleForm) -> dict[str, Any]:
         "moves": [
             (names.get(move.before, move.before), names.get(move.after, move.after), move) for move in plan.moves
         ],
-        "remarks": [text for _colour, text in rule_remarks(rules).get(rule.id, [])],
+        "remarks": [text for _style, text in rule_remarks(rules).get(rule.id, [])],
     }
 
 
