@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("traffic", "0004_funnels_and_decisions"),
+        ("traffic", "0005_takebacks"),
     ]
 
     operations = [
