@@ -146,7 +146,7 @@ def _reattribute(run: ReattributionRun, lead_ids: Sequence[int]) -> int:
         if before.shown == after.shown:
             continue
         new[lead_id] = Decision(utms[lead_id], after)
-        moves.append((run.pk, lead_id, amount, state == Sale.State.WON, before, after))
+        moves.append((run.pk, lead_id, amount, state == Sale.State.WON, list(before), list(after)))
     keep_decisions(new)
     write_outcomes({lead_id: decision.outcome for lead_id, decision in new.items()})
     bulk.insert(ReattributionMove, _MOVE_FIELDS, moves)

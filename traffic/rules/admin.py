@@ -60,7 +60,7 @@ def rule_remarks(rules: list[Rule]) -> dict[int, list[tuple[str, str]]]:
     for rule_id, others in shared_patterns(rules).items():
         people = ", ".join(dict.fromkeys(names.get(rule.targetologist, rule.targetologist) for rule in others))
         remarks.setdefault(rule_id, []).append(
-            ("warning", gettext("The same pattern: %(people)s") % {"people": people})
+            ("panel-warn", gettext("The same pattern: %(people)s") % {"people": people})
         )
     return remarks
 
