@@ -82,17 +82,20 @@ class Decision(NamedTuple):
 
 
 class Decider:
-    """Decides by one version of the rules; the same UTM is looked at once."""
+    """Decides by one version of the rules; UTM that differ only where no rule looks are looked at once."""
 
     def __init__(self, book: Rulebook) -> None:
         self.book = book
+        looked_at = {"utm_source", "utm_campaign"}.union(*(rule.fields for rule in book.rules))
+        self._positions = [position for position, name in enumerate(UTM) if name in looked_at]
         self._known: dict[Utm, Outcome] = {}
 
     def decide(self, utm: Utm) -> Outcome:
         """Return what the rules say about a UTM."""
-        known = self._known.get(utm)
+        key = tuple([utm[position] for position in self._positions])
+        known = self._known.get(key)
         if known is None:
-            known = self._known[utm] = outcome_by_rules(utm, self.book)
+            known = self._known[key] = outcome_by_rules(utm, self.book)
         return known
 
 

@@ -74,7 +74,8 @@ def carry_on(run_id: int) -> Iterator[tuple[int, int]]:
 
     It may be stopped at any time and carried on later, by anybody.
     """
-    while (done := _again(lambda: _step(run_id))) is not None:
+    decider = Decider(rulebook_of(ReattributionRun.objects.select_related("version").get(pk=run_id).version))
+    while (done := _again(lambda: _step(run_id, decider))) is not None:
         yield done
 
 
@@ -96,7 +97,7 @@ def _again(step: Callable[[], Any]) -> Any:
     raise AssertionError("unreachable")
 
 
-def _step(run_id: int) -> tuple[int, int] | None:
+def _step(run_id: int, decider: Decider) -> tuple[int, int] | None:
     """Do one batch; None when nothing is left."""
     run = ReattributionRun.objects.select_for_update().get(pk=run_id)
     if run.state not in (State.WAITING, State.RUNNING, State.UNDOING):
@@ -111,7 +112,7 @@ def _step(run_id: int) -> tuple[int, int] | None:
         run.ended_at = run.active_at = Now()
         run.save(update_fields=["state", "ended_at", "active_at"])
         return None
-    moved = (_undo if undoing else _reattribute)(run, lead_ids)
+    moved = _undo(run, lead_ids) if undoing else _reattribute(run, lead_ids, decider)
     run.state = State.UNDOING if undoing else State.RUNNING
     run.last_lead_id = lead_ids[-1]
     run.looked_at = min(run.looked_at + len(lead_ids), 2**31 - 1)
@@ -121,7 +122,7 @@ def _step(run_id: int) -> tuple[int, int] | None:
     return len(lead_ids), lead_ids[-1]
 
 
-def _reattribute(run: ReattributionRun, lead_ids: Sequence[int]) -> int:
+def _reattribute(run: ReattributionRun, lead_ids: Sequence[int], decider: Decider) -> int:
     """Attribute these sales by the run's rules; return how many changed."""
     utms = lock_sales(lead_ids)
     # Looked at again under the lock: a sale may have got another date, or a person's word, meanwhile.
@@ -135,7 +136,6 @@ def _reattribute(run: ReattributionRun, lead_ids: Sequence[int]) -> int:
         )
     }  # fmt: skip
     decisions = select_decisions(list(sales))
-    decider = Decider(rulebook_of(run.version))
     rules = set(AttributionRule.objects.values_list("pk", flat=True))
     new: dict[int, Decision] = {}
     moves = []
