@@ -259,7 +259,9 @@ def wants_answer(state: State, deal: DealState) -> bool:
         return True
     closed = state.get("closed")  # only answers say it
     if closed is not None and closed[0] is not None and closed[0][0] >= state.get("latest", 0):
-        return False
+        # An untimed event since then says the same stage, but the walk to it, and so the win's date, may be a guess.
+        untimed = state["status"][1] if "status" in state else None
+        return deal.win() is not None and untimed is not None and untimed[0] > closed[0][2][-1][1]
     has_utm = any(getattr(deal, name) for name in UTM_NAMES[:5])
     return deal.price is None or deal.pipeline_id is None or not has_utm or deal.win() is not None
 

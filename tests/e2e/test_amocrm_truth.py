@@ -77,9 +77,6 @@ def test_after_one_reconciliation_everything_is_as_in_amocrm(
             del hooks[-2:]
         if lead_id in doubled:
             hooks += hooks[-2:]
-    for lead_id in emptied:
-        # No hook tells of a field that is edited.
-        crm.leads[lead_id] |= {"custom_fields_values": None, "updated_at": TO + 60}
 
     # The workers' clock has just compared: it is not to do the command's work.
     now = datetime.now(UTC)
@@ -104,10 +101,15 @@ def test_after_one_reconciliation_everything_is_as_in_amocrm(
         blocked = [asked for asked in crm.asked if asked.status == 403]
         assert 1 <= len(blocked) <= 5
 
+    for lead_id in emptied:
+        # No hook tells of a field that is edited.
+        crm.leads[lead_id] |= {"custom_fields_values": None, "updated_at": TO + 60}
     since = datetime.fromtimestamp(FROM - 600, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     call_command("reconcile_amocrm", since=since)
     wait_for(is_settled, seconds=120)
 
+    run = Reconciliation.objects.latest("pk")
+    assert (run.deals, run.entered, run.missed) == (size.deals, size.dropped + size.emptied, size.dropped)
     for lead_id in deals:
         assert here(lead_id) == there(crm, lead_id)
     assert sorted(SalesNotification.objects.values_list("lead_id", flat=True)) == sorted(deals)
