@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from django.conf import settings
 
 from webhooks import bulk
 from webhooks.amocrm import events
 from webhooks.amocrm.api import Item
+from webhooks.amocrm.redaction import redact_deal
 from webhooks.models import Contact
 
 _FIELDS = ("contact_id", "name", "phone", "email")
@@ -22,6 +25,27 @@ def save(people: Iterable[Item]) -> None:
         if isinstance(item.get("id"), int)
     ]
     bulk.insert(Contact, _FIELDS, rows, ignore_conflicts=True)
+
+
+def without_forgotten(leads: Sequence[Item]) -> list[Item]:
+    """Return deals as the API tells them, those of forgotten people without what could tell of them."""
+    people = {lead["id"]: _contact_ids(lead) for lead in leads}
+    numbers = {number for ids in people.values() for number in ids}
+    forgotten = set(
+        Contact.objects.filter(pk__in=numbers).exclude(forgotten_at=None).values_list("pk", flat=True)
+        if numbers
+        else ()
+    )
+    for lead in leads:
+        if not forgotten.isdisjoint(people[lead["id"]]):
+            redact_deal(lead, settings.AMOCRM_UTM_FIELD_IDS)
+    return list(leads)
+
+
+def _contact_ids(lead: Item) -> set[int]:
+    embedded = lead.get("_embedded")
+    contacts = embedded.get("contacts") if isinstance(embedded, dict) else None
+    return {one["id"] for one in contacts or () if isinstance(one, dict) and isinstance(one.get("id"), int)}
 
 
 def _first(item: Item, code: str) -> str:

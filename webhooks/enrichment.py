@@ -85,7 +85,7 @@ def fetch(api: Api, ids: Sequence[int]) -> list[Item]:
     """Return what AmoCRM says of these deals (at most MOST_IDS), deleted ones included while they can be restored."""
     leads = api.leads(ids)
     missing = sorted(set(ids) - _ids(leads))
-    return leads + (api.leads(missing, deleted=True) if missing else [])
+    return contacts.without_forgotten(leads) + (api.leads(missing, deleted=True) if missing else [])
 
 
 def _ask_for_deals(api: Api, ids: list[int]) -> list[int]:

@@ -266,6 +266,24 @@ def wants_answer(state: State, deal: DealState) -> bool:
     return deal.price is None or deal.pipeline_id is None or not has_utm or deal.win() is not None
 
 
+def forget_name(state: State, forgotten: str) -> State:
+    """Return a state in which every name is `forgotten`, as if nothing else had ever been said."""
+    if (register := state.get("name")) is None:
+        return state
+    timed, untimed = register
+    if timed is not None:
+        time, rank, values = timed
+        seen_first: dict[str, Any] = {}
+        for value, seen in values:
+            name = forgotten if value else value
+            among = max if rank == RANKS[API] else min
+            seen_first[name] = among(seen_first.get(name, seen), seen)
+        timed = [time, rank, sorted(([name, seen] for name, seen in seen_first.items()), key=lambda entry: entry[1])]
+    if untimed is not None:
+        untimed = [untimed[0], forgotten if untimed[1] else untimed[1]]
+    return {**state, "name": [timed, untimed]}
+
+
 def _visible(register: Any) -> tuple[Any, bool]:
     """Return the value that a register shows, and whether that rests on an untimed event or on a tie."""
     if register is None:

@@ -81,7 +81,11 @@ def test_after_one_reconciliation_everything_is_as_in_amocrm(
     # The workers' clock has just compared: it is not to do the command's work.
     now = datetime.now(UTC)
     Reconciliation.objects.create(since=now, done_until=now, until=now, ended_at=now, is_periodic=True)
-    environment = {"AMOCRM_BASE_URL": crm.url, "AMOCRM_ACCESS_TOKEN": TOKEN, "AMOCRM_WEBHOOK_SECRETS": "s"}
+    environment: dict[str, Any] = {
+        "AMOCRM_BASE_URL": crm.url,
+        "AMOCRM_ACCESS_TOKEN": TOKEN,
+        "AMOCRM_WEBHOOK_SECRETS": "s",
+    }
     environment |= {"TELEGRAM_BOT_TOKEN": "", "DEBUG": "on"}
     web = live_system.start_web(**environment)
     for _ in range(2):
@@ -132,7 +136,7 @@ def happens(crm: FakeAmoCrm, lead_id: int, chance: random.Random, *, is_sparse: 
     """Let a deal be made and won in AmoCRM; return its two hooks."""
     at = chance.randrange(FROM, TO)
     campaign, _ = chance.choice(CAMPAIGNS)
-    utm = {"utm_source": "facebook", "utm_campaign": campaign}
+    utm: dict[str, Any] = {"utm_source": "facebook", "utm_campaign": campaign}
     facts: dict[str, Any] = {"price": 1000 * lead_id, "name": f"Сделка {lead_id}"}
     crm.person(5000 + lead_id, f"Покупатель {lead_id}", f"+7 700 {lead_id:07d}", f"p{lead_id}@example.kz")
     crm.put(lead_id, at=at - 60, status=OPEN, **facts, **utm)
@@ -151,7 +155,7 @@ def here(lead_id: int) -> dict[str, Any]:
     """Return what this system has of a deal."""
     deal = Deal.objects.get(pk=lead_id)
     sale = Sale.objects.get(lead_id=lead_id)
-    person = Contact.objects.get(pk=deal.contact_id)
+    person = Contact.objects.get(pk=deal.contact_id or 0)
     return {
         "stage": (deal.pipeline_id, deal.status_id),
         "name": sale.lead_name,
