@@ -10,14 +10,19 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
+from procrastinate.contrib.django.models import ProcrastinateJob
 
+from onai_project import roles
 from referrals.models import Conversion, Referrer
 from tests import bodies
 from tests.amocrm_server import FakeAmoCrm
 from tests.bodies import OPEN, WON
+from tests.onai_project.rows import make_user
 from traffic.models import Sale, SalesNotification
-from webhooks import enrichment, forgetting, inbox
+from webhooks import enrichment, forgetting, inbox, tasks
 from webhooks.amocrm import events, form
 from webhooks.amocrm.api import Api
 from webhooks.amocrm.redaction import person_pattern, redact_body
@@ -27,7 +32,7 @@ from webhooks.models import ApiQuestion, Contact, Deal, DealTransition, WebhookD
 pytestmark = pytest.mark.django_db
 T = 1766217600
 NAME, PHONE, EMAIL = "Айгерим Тестова", "+7 (700) 123-45-67", "aigerim@example.kz"
-UTM = {"utm_source": "ref_dana", "utm_campaign": "tripwire_17.12"}
+UTM: dict[str, Any] = {"utm_source": "ref_dana", "utm_campaign": "tripwire_17.12"}
 # None of these may be left anywhere.
 TRACES = re.compile("айгерим|тестова|7001234567|123-45-67|aigerim", re.IGNORECASE)
 
@@ -167,6 +172,30 @@ def test_the_command_says_what_it_did_and_no_name(told: None):
 def test_the_command_refuses_a_contact_that_nobody_knows():
     with pytest.raises(CommandError, match="no contact 8"):
         call_command("forget_contact", "8")
+
+
+def test_the_administrator_forgets_from_the_contacts_page(told: None, client: Client):
+    client.force_login(make_user("admin", role=roles.ADMINISTRATOR))
+    page = client.get(reverse("admin:webhooks_contact_change", args=[7])).content.decode()
+    assert "Удалить данные человека" in page
+    client.post(reverse("admin:webhooks_contact_forget", args=[7]), {"_form_submitted": "on"})
+    job = ProcrastinateJob.objects.get(task_name="webhooks.tasks.forget")
+    assert job.args == {"contact_id": 7}
+    tasks.forget(**job.args)
+    assert Contact.objects.get().forgotten_at
+    assert (
+        "Удалить данные человека" not in client.get(reverse("admin:webhooks_contact_change", args=[7])).content.decode()
+    )
+
+
+def test_who_may_only_look_at_contacts_forgets_nobody(told: None, client: Client):
+    client.force_login(make_user("manager", role=roles.REFERRAL_MANAGER))
+    assert (
+        "Удалить данные человека" not in client.get(reverse("admin:webhooks_contact_change", args=[7])).content.decode()
+    )
+    url = reverse("admin:webhooks_contact_forget", args=[7])
+    assert client.post(url, {"_form_submitted": "on"}).status_code == 403
+    assert not ProcrastinateJob.objects.exists()
 
 
 @pytest.mark.parametrize(

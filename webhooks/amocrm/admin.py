@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from typing import Any
+
+from django.contrib import admin, messages
 from django.core.exceptions import FieldDoesNotExist
+from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html_join
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from onai_project.admin_base import (
     EMPTY,
@@ -21,6 +24,7 @@ from onai_project.admin_base import (
     moment,
     reason_text,
 )
+from webhooks import tasks
 from webhooks.models import ApiQuestion, ApiState, Contact, Deal, Reconciliation, ReconciliationFinding
 from webhooks.reconciliation_models import MISSED_HOOKS
 
@@ -63,6 +67,32 @@ class ContactAdmin(UncountedAdmin):
     ordering = ("-contact_id",)
     sortable_by = ()
     fields = ("contact_id", "name", "phone", "email", "deals", "fetched_at", "forgotten_at")
+    actions_detail = ("forget",)
+
+    def has_forget_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        is_known = object_id is None or Contact.objects.filter(pk=object_id, forgotten_at=None).exists()
+        return is_known and request.user.has_perm("webhooks.change_contact")
+
+    @action(
+        description=_("Forget this person"),
+        permissions=["forget"],
+        icon="person_off",
+        dialog={
+            "title": _("Remove everything about this person?"),
+            "description": _(
+                "Name, phone and e-mail disappear from contacts, deals, the log, stored bodies and messages. The sums "
+                "and dates of the deals stay. It cannot be undone. Delete or rename them in AmoCRM first."
+            ),
+            "form_class": None,
+            "form_submit_text": _("Forget"),
+        },
+    )
+    def forget(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        tasks.forget.defer(contact_id=int(object_id))
+        self.message_user(
+            request, gettext("The person is being forgotten; within minutes the page shows when."), messages.SUCCESS
+        )
+        return HttpResponse(headers={"HX-Refresh": "true"})
 
     @display(description=_("deals"))
     def deals(self, contact: Contact) -> str:
