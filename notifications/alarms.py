@@ -32,11 +32,12 @@ LOCK = 0x6F6E6169_0000000A
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check with its name, unique and stable, and its title for people."""
+    """A check with its name, unique and stable, and its title for people; `told`: its alarms go to Telegram."""
 
     name: str
     title: str | Promise
     problem: Callable[[], str]
+    told: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +51,16 @@ class Finding:
 _checks: dict[str, Check] = {}
 
 
-def register(name: str, title: str | Promise) -> Callable[[Callable[[], str]], Callable[[], str]]:
-    """Add the decorated function to the checks. Raises ValueError for a name that another function has."""
+def register(name: str, title: str | Promise, *, told: bool = True) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Add the decorated function to the checks. Raises ValueError for a name that another function has.
+
+    Not `told`: the page and `check_health` have it, and something else tells the administrators.
+    """
 
     def decorate(problem: Callable[[], str]) -> Callable[[], str]:
         if name in _checks and _checks[name].problem is not problem:
             raise ValueError(f"there is an alarm {name!r} already")
-        _checks[name] = Check(name, title, problem)
+        _checks[name] = Check(name, title, problem, told)
         return problem
 
     return decorate
@@ -102,5 +106,7 @@ def look_and_tell() -> list[Finding]:
 
 
 def _tell(alarm: Alarm, kind: AlarmMessage.Kind) -> None:
+    if alarm.name in _checks and not _checks[alarm.name].told:
+        return
     for chat in TelegramChat.objects.filter(kind=TelegramChat.Kind.ADMIN, active=True).order_by("pk"):
         AlarmMessage.objects.create(alarm=alarm, chat=chat, kind=kind)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
+
+# Telegram's limit for one message, in UTF-16 units. It counts no tags; we do, and so stay below.
+ROOM = 4096
 
 
 def quoted(text: str, room: int = 600) -> str:
@@ -22,6 +26,21 @@ def quoted(text: str, room: int = 600) -> str:
             break
         kept.append(escaped)
     return "".join(kept).rstrip() + "…"
+
+
+def link(address: str, title: str) -> str:
+    """Return a link, as Telegram HTML."""
+    return f'<a href="{html.escape(address)}">{quoted(title)}</a>'
+
+
+def fitting(heading: str, parts: Sequence[str], separator: str, room: int = ROOM) -> int:
+    """Return how many of `parts`, from the first on, fit into one message under `heading`; one at least."""
+    left = room - _units(heading) - 2
+    for count, part in enumerate(parts):
+        left -= _units(part) + (_units(separator) if count else 0)
+        if left < 0:
+            return max(count, 1)
+    return len(parts)
 
 
 def _units(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -23,6 +25,7 @@ class TelegramChat(models.Model):
     kind = models.CharField(_("kind"), max_length=13, choices=Kind, default=Kind.COMMON)
     active = models.BooleanField(_("active"), default=True)
     disabled_reason = models.TextField(_("why disabled"), blank=True, default="")
+    disabled_at = models.DateTimeField(_("disabled at"), null=True, blank=True)
     paused_until = models.DateTimeField(_("paused until"), null=True, blank=True)
 
     class Meta:
@@ -31,6 +34,7 @@ class TelegramChat(models.Model):
         verbose_name_plural = _("Telegram chats")
         constraints = [
             models.UniqueConstraint(fields=["chat_id", "topic"], name="chat_unique", nulls_distinct=False),
+            models.CheckConstraint(condition=Q(active=False) | Q(disabled_reason=""), name="chat_active_has_no_reason"),
         ]
 
     def __str__(self) -> str:
@@ -40,7 +44,8 @@ class TelegramChat(models.Model):
 class OutboxMessage(models.Model):
     """A message to be sent once. Written in the transaction of the fact it tells; `notifications.sender` sends it.
 
-    A concrete model gives `render() -> str` (Telegram HTML, everything escaped) and its unique constraint.
+    A concrete model gives `render() -> str` (Telegram HTML, everything escaped) and its unique constraint. Where more
+    than a few wait for one chat, `brief()` and `heading()` make them one message.
     """
 
     class Status(models.TextChoices):
@@ -51,6 +56,11 @@ class OutboxMessage(models.Model):
         UNCERTAIN = "uncertain", _("Perhaps delivered")
         FAILED = "failed", _("Failed")
         CANCELLED = "cancelled", _("Cancelled")
+
+    # A message to find out whether the chat can be written to again goes to one that is switched off, too.
+    to_chats_that_are_off: ClassVar[bool] = False
+    # What stands between the parts of a combined message.
+    separator: ClassVar[str] = "\n\n"
 
     chat = models.ForeignKey(
         TelegramChat,
@@ -66,6 +76,12 @@ class OutboxMessage(models.Model):
     next_attempt_at = models.DateTimeField(_("next attempt at"), db_default=Now())
     notified_at = models.DateTimeField(_("notified at"), null=True, blank=True)
     telegram_message_id = models.BigIntegerField(_("Telegram message"), null=True, blank=True)
+    telegram_chat_id = models.BigIntegerField(
+        _("sent to"),
+        null=True,
+        blank=True,
+        help_text=_("The chat's id at that moment: the message's number is its own."),
+    )
     error = models.TextField(_("error"), blank=True, default="")
     created_at = models.DateTimeField(_("created at"), db_default=Now())
 
@@ -77,8 +93,24 @@ class OutboxMessage(models.Model):
         ]
 
     def render(self) -> str:
-        """Return the text to send, as Telegram HTML with everything from outside escaped."""
+        """Return the text to send, as Telegram HTML with everything from outside escaped.
+
+        Empty: there is nothing to tell any more, and the message is cancelled.
+        """
         raise TypeError(f"{type(self).__name__} does not define render()")
+
+    def brief(self) -> str:
+        """Return what a combined message says of this one, in the same way."""
+        return self.render()
+
+    @classmethod
+    def heading(cls, count: int) -> str:
+        """Return the first line of a message that combines `count` of these; empty: none."""
+        return ""
+
+    def reply_to(self, chat_id: int) -> int | None:
+        """Return the number of the message in that chat which this one answers; None where there is none."""
+        return None
 
 
 class Alarm(models.Model):
@@ -127,3 +159,38 @@ class AlarmMessage(OutboxMessage):
         from notifications.texts import alarm_message
 
         return alarm_message(self)
+
+
+class ChatMessage(OutboxMessage):
+    """A message about a chat: a test, sent to the chat itself, or what administrators are told of one."""
+
+    class Kind(models.TextChoices):
+        TEST = "test", _("Test")
+        DISABLED = "disabled", _("A chat was switched off")
+
+    to_chats_that_are_off = True
+
+    # Goes with its chat: a chat that was only ever tested can be deleted.
+    chat = models.ForeignKey(TelegramChat, on_delete=models.CASCADE, related_name="+", verbose_name=_("chat"))
+    about = models.ForeignKey(TelegramChat, on_delete=models.CASCADE, related_name="messages", verbose_name=_("about"))
+    kind = models.CharField(_("kind"), max_length=8, choices=Kind)
+    occurred_at = models.DateTimeField(_("occurred at"), db_default=Now())
+
+    class Meta(OutboxMessage.Meta):
+        abstract = False
+        db_table = "chat_messages"
+        verbose_name = _("message about a chat")
+        verbose_name_plural = _("messages about chats")
+        constraints = [
+            # One message per fact (law 8): the chat was switched off once at that moment.
+            models.UniqueConstraint(fields=["about", "chat", "kind", "occurred_at"], name="chat_message_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.get_kind_display()}"
+
+    def render(self) -> str:
+        """Return the text, from the chat as it is now."""
+        from notifications.texts import chat_message
+
+        return chat_message(self)

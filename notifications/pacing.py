@@ -6,6 +6,10 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from datetime import timedelta
+
+# How far back the limits look.
+WINDOW = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +30,9 @@ class Pacer:
     _sent: defaultdict[int, deque[float]] = field(default_factory=lambda: defaultdict(deque))
     _held_until: float = float("-inf")
 
-    def record(self, chat_id: int) -> None:
-        """Note a request to this chat, now."""
-        self._sent[chat_id].append(self.clock())
+    def record(self, chat_id: int, *, ago: timedelta = timedelta()) -> None:
+        """Note a request to this chat, now or a while ago; the older ones first."""
+        self._sent[chat_id].append(self.clock() - ago.total_seconds())
 
     def hold(self, seconds: float) -> None:
         """Let nothing go anywhere for so long."""
@@ -54,7 +58,7 @@ class Pacer:
 
     def _forget(self, now: float) -> None:
         for chat_id, times in list(self._sent.items()):
-            while times and now - times[0] >= 60:
+            while times and now - times[0] >= WINDOW.total_seconds():
                 times.popleft()
             if not times:
                 del self._sent[chat_id]

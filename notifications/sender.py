@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
 
 import structlog
-from django.apps import apps
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import QuerySet, Value
+from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from notifications import chats, telegram
+from notifications.format import fitting
 from notifications.models import OutboxMessage, TelegramChat
-from notifications.pacing import Pacer
+from notifications.outbox import in_, move, outbox_models, save_outcome
+from notifications.pacing import WINDOW, Pacer
 
 log = structlog.get_logger(__name__)
 
@@ -27,10 +28,13 @@ log = structlog.get_logger(__name__)
 LOCK = 0x6F6E6169_00000001
 # How long another sender waits for the lock: a dead one is replaced within this time.
 LOCK_WAIT = 1.0
+# A machine that vanished says no goodbye: PostgreSQL asks after it, and frees its lock after 3 s without an answer.
+_KEEPALIVE = "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2"
 # How long a message waits at most on an idle system.
 IDLE_WAIT = 0.2
-# Between attempts whose message certainly did not arrive; after the last one the row is `failed`. Five hours together.
-RETRY_DELAYS = [timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 3600, 3 * 3600)]
+# More than so many that wait for one chat become one message; so many at most, for each costs a query or two.
+COMBINE_OVER = 5
+MOST_COMBINED = 50
 
 NO_TOKEN = gettext_noop("TELEGRAM_BOT_TOKEN is not set: printed to the worker's console")
 NO_CHAT = gettext_noop(
@@ -39,7 +43,7 @@ NO_CHAT = gettext_noop(
 CHAT_OFF = gettext_noop("The chat is switched off in the admin (Telegram chats).")
 INTERRUPTED = gettext_noop("The sender stopped before it knew the outcome: look into the chat before sending it again.")
 
-PENDING = OutboxMessage.Status.PENDING
+Status = OutboxMessage.Status
 
 
 def run(stop: threading.Event) -> None:
@@ -60,12 +64,6 @@ def run(stop: threading.Event) -> None:
             stop.wait(LOCK_WAIT)
 
 
-def outbox_models() -> list[type[OutboxMessage]]:
-    """Return every app's outbox, always in the same order."""
-    found = [m for m in apps.get_models() if issubclass(m, OutboxMessage)]
-    return sorted(found, key=lambda model: model._meta.label)
-
-
 @dataclass(slots=True)
 class Sender:
     """Sends what is due. Whoever calls it holds the lock. Without a bot everything is printed."""
@@ -74,15 +72,17 @@ class Sender:
     pacer: Pacer = field(default_factory=Pacer)
     stop: threading.Event = field(default_factory=threading.Event)
     # What Telegram answered and the database does not know yet.
-    unsaved: tuple[OutboxMessage, TelegramChat, telegram.Outcome] | None = None
+    unsaved: tuple[list[OutboxMessage], TelegramChat, telegram.Outcome] | None = None
+    # Rows that Telegram refused as parts of a combined message: they go alone, so that only the bad one fails.
+    alone: set[tuple[str, int]] = field(default_factory=set)
 
     def recover(self) -> int:
         """Settle what a dead sender or a lost connection left in `sending`; return how many are uncertain."""
         if self.unsaved is not None:
             self._save_outcome()
         uncertain = sum(
-            model._default_manager.filter(notification_status=model.Status.SENDING).update(
-                notification_status=model.Status.UNCERTAIN, error=INTERRUPTED
+            model._default_manager.filter(notification_status=Status.SENDING).update(
+                notification_status=Status.UNCERTAIN, error=INTERRUPTED
             )
             for model in outbox_models()
         )
@@ -90,43 +90,43 @@ class Sender:
             log.warning("messages left by a sender that stopped are uncertain", count=uncertain)
         return uncertain
 
+    def learn_pace(self) -> None:
+        """Take over from the sender before: what it sent in the last minute counts for the limits, too."""
+        sent = set()
+        for model in outbox_models():
+            rows = model._default_manager.filter(notified_at__gt=in_(-WINDOW), telegram_chat_id__isnull=False)
+            ago = ExpressionWrapper(Now() - F("notified_at"), output_field=DurationField())
+            sent |= set(rows.values_list(ago, "telegram_chat_id", "telegram_message_id"))
+        for ago, chat_id, _ in sorted(sent, reverse=True):
+            self.pacer.record(chat_id, ago=ago)
+
     def send_pending(self) -> int:
-        """Settle everything that is due and whose chat is free now; return how many rows that were."""
+        """Settle everything that is due and whose chat is free now; return how many messages that were."""
         settled = 0
-        while turn := sum(self._settle_one(model) for model in outbox_models()):
+        while turn := sum(self._settle_next(model) for model in outbox_models()):
             settled += turn
         return settled
 
-    def _settle_one(self, model: type[OutboxMessage]) -> bool:
+    def _settle_next(self, model: type[OutboxMessage]) -> bool:
         """Send, print or fail the oldest due row of one outbox whose chat is free. False: there is none."""
         if self.stop.is_set() or self.pacer.closed():
             return False
-        due = model._default_manager.filter(notification_status=PENDING, next_attempt_at__lte=Now())
+        due = model._default_manager.filter(notification_status=Status.PENDING, next_attempt_at__lte=Now())
         if not due.exists():
             return False
         common = chats.common_chat() if self.bot else None
-        row = self._free(due, common).select_related("chat").order_by("next_attempt_at", "id").first()
+        due = self._free(due, common).select_related("chat").order_by("next_attempt_at", "id")
+        row = due.first()
         if row is None:
             return False
-        try:
-            text = row.render()
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception as error:
-            log.exception("message can't be rendered", outbox=model._meta.label, id=row.pk)
-            return _move(row, PENDING, row.Status.FAILED, error=f"{type(error).__name__}: {error}"[:500])
-        if self.bot is None:
-            return _print(row, text)
         chat = row.chat or common
+        if self.bot is None:
+            return self._print(row)
         if chat is None:
-            return _move(row, PENDING, row.Status.FAILED, error=NO_CHAT)
-        if not chat.active:
-            return _move(row, PENDING, row.Status.FAILED, error=chat.disabled_reason or CHAT_OFF)
-        # The row says `sending` before Telegram is asked: a crash from here on never leads to a second message.
-        if _move(row, PENDING, row.Status.SENDING):
-            self.pacer.record(chat.chat_id)
-            self.unsaved = row, chat, telegram.send(self.bot, chat, text)
-            self._save_outcome()
+            return move(row, [Status.PENDING], Status.FAILED, error=NO_CHAT)
+        if not chat.active and not model.to_chats_that_are_off:
+            return move(row, [Status.PENDING], Status.FAILED, error=chat.disabled_reason or CHAT_OFF)
+        self._send(self._waiting_with(row, due, common), chat)
         return True
 
     def _free(self, due: QuerySet[OutboxMessage], common: TelegramChat | None) -> QuerySet[OutboxMessage]:
@@ -139,26 +139,101 @@ class Sender:
             due = due.exclude(chat=None)
         return due.exclude(chat__in=pks)
 
+    def _waiting_with(
+        self, row: OutboxMessage, due: QuerySet[OutboxMessage], common: TelegramChat | None
+    ) -> list[OutboxMessage]:
+        """Return the rows to tell in one message: this one, or all that wait for its chat where they are many."""
+        if self._is_alone(row):
+            return [row]
+        same = Q(chat=row.chat)
+        if common is not None and row.chat in (None, common):
+            same = Q(chat=None) | Q(chat=common)
+        waiting = [other for other in due.filter(same)[:MOST_COMBINED] if not self._is_alone(other)]
+        return waiting if len(waiting) > COMBINE_OVER else [row]
+
+    def _is_alone(self, row: OutboxMessage) -> bool:
+        return (row._meta.label, row.pk) in self.alone
+
+    def _send(self, rows: Sequence[OutboxMessage], chat: TelegramChat) -> None:
+        """Tell these rows in one message. They say `sending` before Telegram is asked: a crash makes no second one."""
+        assert self.bot is not None
+        claimed = [row for row in rows if move(row, [Status.PENDING], Status.SENDING)]
+        parts = [(row, text) for row in claimed if (text := _render(row, brief=len(claimed) > 1))]
+        if not parts:
+            return
+        told = [row for row, _ in parts]
+        if len(told) == 1:
+            # What was claimed with it has nothing to tell any more.
+            text = parts[0][1] if len(claimed) == 1 else _render(told[0])
+        else:
+            text, count = _combined(told, [part for _, part in parts])
+            for row in told[count:]:
+                move(row, [Status.SENDING], Status.PENDING)
+            told = told[:count]
+        if not text:
+            return
+        reply_to = told[0].reply_to(chat.chat_id) if len(told) == 1 else None
+        self.pacer.record(chat.chat_id)
+        self.unsaved = told, chat, telegram.send(self.bot, chat, text, reply_to=reply_to)
+        self._save_outcome()
+
     def _save_outcome(self) -> None:
         assert self.unsaved is not None
-        row, chat, outcome = self.unsaved
-        # Another sender may have taken this row for a dead one's: what Telegram said is better known here.
-        before = row.Status.SENDING, row.Status.UNCERTAIN
+        rows, chat, outcome = self.unsaved
+        if len(rows) > 1 and outcome.status is telegram.Status.FAILED and outcome.scope is telegram.Scope.MESSAGE:
+            self.alone |= {(row._meta.label, row.pk) for row in rows}
+            outcome = telegram.Outcome(telegram.Status.RETRY, reason=outcome.reason, after=0)
         try:
             with transaction.atomic():
-                _move(row, before, **_fields(row, outcome))
+                save_outcome(rows, outcome.moved_to or chat.chat_id, outcome)
                 _save_chat(chat, outcome)
         except (OperationalError, InterfaceError):
             raise  # kept, and saved when the database is back
         except Exception:
-            self.unsaved = None  # can't be saved: the row becomes uncertain, the others go on
+            self.unsaved = None  # can't be saved: the rows become uncertain, the others go on
             raise
         self.unsaved = None
         if outcome.scope is telegram.Scope.BOT:
             self.pacer.hold(outcome.after or 0)
             log.error("Telegram refuses TELEGRAM_BOT_TOKEN, sending pauses", seconds=outcome.after)
-        else:
+            return
+        for row in rows:
             log.info("message", outbox=row._meta.label, id=row.pk, outcome=outcome.status.value, reason=outcome.reason)
+            if outcome.status is not telegram.Status.RETRY:
+                self.alone.discard((row._meta.label, row.pk))
+
+    def _print(self, row: OutboxMessage) -> bool:
+        """Print the message, framed as Django's console e-mail backend does, if the row is still waiting."""
+        if move(row, [Status.PENDING], Status.SENDING) and (text := _render(row)):
+            line = "-" * 79
+            sys.stdout.write(f"{line}\nTelegram: {row}\n\n{telegram.plain(text)}\n{line}\n")
+            sys.stdout.flush()
+            move(row, [Status.SENDING], Status.CONSOLE, error=NO_TOKEN)
+        return True
+
+
+def _render(row: OutboxMessage, *, brief: bool = False) -> str:
+    """Return the text of a claimed row; one without a text is settled here: cancelled, or failed."""
+    try:
+        text = row.brief() if brief else row.render()
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception as error:
+        log.exception("message can't be rendered", outbox=row._meta.label, id=row.pk)
+        move(row, [Status.SENDING], Status.FAILED, error=f"{type(error).__name__}: {error}"[:500])
+        return ""
+    if not text:
+        move(row, [Status.SENDING], Status.CANCELLED)
+    return text
+
+
+def _combined(rows: Sequence[OutboxMessage], parts: Sequence[str]) -> tuple[str, int]:
+    """Return one message of as many parts as Telegram takes, and how many these are."""
+    model = type(rows[0])
+    count = fitting(model.heading(len(parts)), parts, model.separator)
+    text = model.separator.join(parts[:count])
+    heading = model.heading(count)
+    return (f"{heading}\n\n{text}" if heading else text), count
 
 
 def _hold_lock_and_send(sender: Sender) -> None:
@@ -168,6 +243,7 @@ def _hold_lock_and_send(sender: Sender) -> None:
             return
     log.info("sender is active")
     sender.recover()
+    sender.learn_pace()
     while not sender.stop.is_set():
         if not sender.send_pending():
             sender.stop.wait(IDLE_WAIT)
@@ -176,40 +252,21 @@ def _hold_lock_and_send(sender: Sender) -> None:
 def _try_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        return bool(cursor.fetchone()[0])
-
-
-def _fields(row: OutboxMessage, outcome: telegram.Outcome) -> dict[str, Any]:
-    """Return the columns that an outcome sets. A pause of the chat or the bot is no attempt of the message."""
-    fields: dict[str, Any] = {"attempts": row.attempts + 1, "error": outcome.reason}
-    match outcome.status:
-        case telegram.Status.SENT:
-            fields |= {"to": row.Status.SENT, "notified_at": Now(), "telegram_message_id": outcome.message_id}
-        case telegram.Status.UNCERTAIN:
-            fields |= {"to": row.Status.UNCERTAIN}
-        case telegram.Status.RETRY if outcome.after is not None:
-            fields |= {
-                "to": PENDING,
-                "attempts": row.attempts,
-                "next_attempt_at": _in(timedelta(seconds=outcome.after)),
-            }
-        case telegram.Status.RETRY if row.attempts < len(RETRY_DELAYS):
-            fields |= {"to": PENDING, "next_attempt_at": _in(RETRY_DELAYS[row.attempts])}
-        case _:
-            fields |= {"to": row.Status.FAILED}
-    return fields
+        held = bool(cursor.fetchone()[0])
+        if held:
+            cursor.execute(_KEEPALIVE)
+        return held
 
 
 def _save_chat(chat: TelegramChat, outcome: telegram.Outcome) -> None:
     """Remember what an outcome says of the chat: its new id, its pause, or why it can't be written to."""
-    fields: dict[str, Any] = {}
-    if outcome.scope is telegram.Scope.CHAT and outcome.status is telegram.Status.FAILED:
-        fields = {"active": False, "disabled_reason": outcome.reason}
-    elif outcome.scope is telegram.Scope.CHAT:
-        fields = {"paused_until": _in(timedelta(seconds=outcome.after or 0))}
     here = TelegramChat.objects.filter(pk=chat.pk)
-    if fields:
-        here.update(**fields)
+    if outcome.scope is telegram.Scope.CHAT and outcome.status is telegram.Status.FAILED:
+        chats.disable_chat(chat=chat, reason=outcome.reason)
+    elif outcome.scope is telegram.Scope.CHAT:
+        here.update(paused_until=in_(timedelta(seconds=outcome.after or 0)))
+    elif outcome.status is telegram.Status.SENT and chat.disabled_reason:
+        chats.enable_chat(chat=chat)
     if outcome.moved_to is not None:
         try:
             with transaction.atomic():
@@ -217,29 +274,3 @@ def _save_chat(chat: TelegramChat, outcome: telegram.Outcome) -> None:
         except IntegrityError:
             # The new group is entered as a chat of its own: both rows work, this one with a detour.
             log.warning("a chat became a group that is entered already", chat=chat.pk)
-
-
-def _move(
-    row: OutboxMessage,
-    before: OutboxMessage.Status | tuple[OutboxMessage.Status, ...],
-    to: OutboxMessage.Status,
-    **fields: Any,
-) -> bool:
-    """Change a row's status and tell whether it was changed: not if somebody else did first, cancelled it for one."""
-    allowed = before if isinstance(before, tuple) else (before,)
-    rows = type(row)._default_manager.filter(pk=row.pk, notification_status__in=allowed)
-    return bool(rows.update(notification_status=to, **fields))
-
-
-def _print(row: OutboxMessage, text: str) -> bool:
-    """Print the message, framed as Django's console e-mail backend does, if the row is still waiting."""
-    if _move(row, PENDING, row.Status.CONSOLE, error=NO_TOKEN):
-        line = "-" * 79
-        sys.stdout.write(f"{line}\nTelegram: {row}\n\n{telegram.plain(text)}\n{line}\n")
-        sys.stdout.flush()
-    return True
-
-
-def _in(delay: timedelta) -> Any:
-    """Return the database's clock plus a delay: workers' clocks differ."""
-    return Now() + Value(delay)

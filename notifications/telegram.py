@@ -35,6 +35,18 @@ TOKEN_PAUSE = 60.0
 
 TOKEN_REFUSED = gettext_noop("Telegram refuses the bot's token: check TELEGRAM_BOT_TOKEN.")
 
+# What Telegram says most often of a chat that it refuses, for the catalogue: it is stored as it came, and people read
+# it in their language (onai_project/stored_reasons.py).
+REFUSALS = (
+    gettext_noop("Chat not found"),
+    gettext_noop("Forbidden: bot was kicked from the group chat"),
+    gettext_noop("Forbidden: bot was kicked from the supergroup chat"),
+    gettext_noop("Forbidden: bot is not a member of the supergroup chat"),
+    gettext_noop("Forbidden: bot was blocked by the user"),
+    gettext_noop("Forbidden: user is deactivated"),
+    gettext_noop("Forbidden: the group chat was deleted"),
+)
+
 
 class Status(Enum):
     """What became of one attempt."""
@@ -128,8 +140,14 @@ class Bot:
         self._runner.run(self._request.shutdown())
         self._runner.close()
 
-    def request(self, chat_id: int, topic: int | None, text: str, *, parse_mode: str | None) -> int:
-        """Make one request and return the id of the message; raise what python-telegram-bot raises."""
+    def request(
+        self, chat_id: int, topic: int | None, text: str, *, parse_mode: str | None, reply_to: int | None = None
+    ) -> int:
+        """Make one request and return the id of the message; raise what python-telegram-bot raises.
+
+        A message to reply to that is gone by now is no reason not to send this one.
+        """
+        reply = telegram.ReplyParameters(reply_to, allow_sending_without_reply=True) if reply_to else None
         message = self._runner.run(
             self._bot.send_message(
                 chat_id=chat_id,
@@ -137,6 +155,7 @@ class Bot:
                 text=text,
                 parse_mode=parse_mode,
                 link_preview_options=telegram.LinkPreviewOptions(is_disabled=True),
+                reply_parameters=reply,
             )
         )
         return message.message_id
@@ -151,17 +170,21 @@ class Bot:
         return " ".join(text.replace("\0", "").split())[:500]  # PostgreSQL stores no NUL
 
 
-def send(bot: Bot, chat: TelegramChat, text: str) -> Outcome:
-    """Send Telegram HTML to a chat. A moved chat is followed; text that Telegram can't parse goes as plain text."""
+def send(bot: Bot, chat: TelegramChat, text: str, *, reply_to: int | None = None) -> Outcome:
+    """Send Telegram HTML to a chat, perhaps in reply to one of its messages.
+
+    A moved chat is followed; text that Telegram can't parse goes as plain text.
+    """
     chat_id, moved_to = chat.chat_id, None
     parse_mode: str | None = ParseMode.HTML
     while True:
         try:
-            message_id = bot.request(chat_id, chat.topic, text, parse_mode=parse_mode)
+            message_id = bot.request(chat_id, chat.topic, text, parse_mode=parse_mode, reply_to=reply_to)
         except errors.ChatMigrated as error:
             if moved_to is not None:
                 return Outcome(Status.FAILED, Scope.CHAT, bot.reason(error))
             chat_id = moved_to = error.new_chat_id
+            reply_to = None  # the new group counts its messages from one
         except Exception as error:
             if parse_mode and isinstance(error, errors.BadRequest) and "can't parse" in str(error).lower():
                 text, parse_mode = plain(text), None

@@ -5,13 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, time, timedelta
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from notifications.alarms import register
 from notifications.models import OutboxMessage, TelegramChat
-from notifications.sender import outbox_models
+from notifications.outbox import outbox_models
+from notifications.telegram import TOKEN_REFUSED
 from onai_project.health import HEARTBEAT_SECONDS, OVERDUE_SECONDS, oldest_due_seconds
 from onai_project.stored_reasons import reason_text
 from webhooks.amocrm import api
@@ -97,31 +99,51 @@ def dead() -> str:
 
 @register("messages", gettext_lazy("Messages are sent"))
 def messages() -> str:
-    """Say so when messages of the last day failed, or wait for long: a refused token looks like this."""
+    """Say so when messages of the last day failed, or wait for long. A refused chat is told of by `chats`."""
     now = datetime.now(UTC)
     status = OutboxMessage.Status
+    refused_chats = list(_refused_chats().values_list("disabled_reason", flat=True))
     failed = waiting = 0
     for model in outbox_models():
         recent = model._default_manager.filter(created_at__gte=now - MESSAGES_SINCE)
-        failed += recent.filter(notification_status=status.FAILED).count()
+        failed += recent.filter(notification_status=status.FAILED).exclude(error__in=refused_chats).count()
         waiting += recent.filter(notification_status=status.PENDING, created_at__lt=now - WAITING_TOO_LONG).count()
     if not failed and not waiting:
         return ""
     return _(
         "Of the last day's messages, %(failed)d failed and %(waiting)d have been waiting for over ten minutes. Their "
-        "errors say why; if all wait, check TELEGRAM_BOT_TOKEN."
+        "errors say why."
     ) % {"failed": failed, "waiting": waiting}
 
 
-@register("chats", gettext_lazy("Chats can be written to"))
+@register("token", gettext_lazy("Telegram takes the bot's token"))
+def token() -> str:
+    """Say so as long as a message waits because Telegram refused the token when it was tried last."""
+    for model in outbox_models():
+        waiting = model._default_manager.filter(notification_status=OutboxMessage.Status.PENDING)
+        if waiting.filter(error=TOKEN_REFUSED).exists():
+            return _(
+                "Telegram refuses the bot's token: nothing is sent, everything waits. Set TELEGRAM_BOT_TOKEN to the "
+                "one that @BotFather shows, then restart the worker."
+            )
+    return ""
+
+
+# Administrators are told of each chat by itself, when it happens (notifications/chats.py).
+@register("chats", gettext_lazy("Chats can be written to"), told=False)
 def chats() -> str:
     """Say so as long as Telegram refuses a chat."""
-    names = [str(chat) for chat in TelegramChat.objects.filter(active=False).exclude(disabled_reason="").order_by("pk")]
+    names = [str(chat) for chat in _refused_chats().order_by("pk")]
     if not names:
         return ""
-    return _("Telegram refuses: %(chats)s. Add the bot to the chat again, then switch it on in Telegram chats.") % {
-        "chats": ", ".join(names)
-    }
+    return _(
+        "Telegram refuses: %(chats)s. Add the bot to the chat again, then press “Send a test” in Telegram chats."
+    ) % {"chats": ", ".join(names)}
+
+
+def _refused_chats() -> QuerySet[TelegramChat]:
+    refused = TelegramChat.objects.filter(active=False).exclude(disabled_reason="")
+    return refused.exclude(kind=TelegramChat.Kind.REFERRER)
 
 
 @register("hook", gettext_lazy("The hook is there"))

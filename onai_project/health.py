@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from notifications.sender import outbox_models
+from notifications.outbox import outbox_models
 from webhooks.models import Counter, Heartbeat, WebhookDelivery, WebhookRefusal
 
 # A worker beats every 2 s; a batch takes less than a second.

@@ -119,7 +119,6 @@ INSTALLED_APPS = [
     "referrals.cabinet",
 ]
 MIDDLEWARE = [
-    "webhooks.middleware.door",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

@@ -7,4 +7,8 @@ import os
 from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "onai_project.settings")
-application = get_wsgi_application()
+django_application = get_wsgi_application()
+
+from webhooks import door  # noqa: E402  # its models need Django set up
+
+application = door.before(django_application)

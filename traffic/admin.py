@@ -12,6 +12,8 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
+from notifications.admin import MESSAGE_COLOURS
+from notifications.resending import ResendMixin
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
@@ -29,15 +31,6 @@ from traffic.rules import admin as rules_admin  # noqa: F401
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 CHANNEL_COLOURS = {"targetologist": "primary", "referral": "info", "unknown": "warning"}
-MESSAGE_COLOURS = {
-    "pending": "info",
-    "sending": "info",
-    "sent": "success",
-    "console": "warning",
-    "uncertain": "warning",
-    "failed": "danger",
-    "cancelled": "",
-}
 
 
 class AmountFilter(admin.SimpleListFilter):
@@ -133,10 +126,11 @@ class SaleAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SalesNotification)
-class SalesNotificationAdmin(ReadOnlyAdmin):
+class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
     list_display = (
         "created_at",
         "name",
+        "kind",
         "amount",
         "targetologist",
         "chat_shown",
@@ -146,7 +140,7 @@ class SalesNotificationAdmin(ReadOnlyAdmin):
         "problem",
     )
     list_display_links = ("created_at", "name")
-    list_filter = (("created_at", DayRangeFilter), "notification_status", "targetologist")
+    list_filter = (("created_at", DayRangeFilter), "notification_status", "kind", "targetologist", "chat")
     list_select_related = ("targetologist", "chat")
     search_fields = ("=lead_id", "lead_name", "utm_campaign")
     search_help_text = _("Deal number, name or campaign")
@@ -207,7 +201,7 @@ class SalesNotificationAdmin(ReadOnlyAdmin):
         filters = super().get_list_filter(request)
         if request.user.has_perm("traffic.view_all_sales"):
             return filters
-        return [one for one in filters if one != "targetologist"]
+        return [one for one in filters if one not in ("targetologist", "chat")]
 
 
 @admin.register(Targetologist)

@@ -1,54 +1,222 @@
-"""The texts of traffic's Telegram messages: HTML, in the installation's language, everything from outside escaped."""
+"""The texts of traffic's Telegram messages: HTML, in the installation's language, everything from outside escaped.
+
+No customer's name or phone, and so no deal's name, which often holds them: these are group chats.
+"""
 
 from __future__ import annotations
 
 from django.conf import settings
-from django.urls import reverse
+from django.db.models import QuerySet
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from notifications.format import quoted
+from notifications.format import link, quoted
+from onai_project.links import deal_url
 from onai_project.money import money
-from traffic.models import Sale, SaleFields, SalesNotification
+from onai_project.periods import Period, preset_period, today, zone
+from traffic.dashboard import Totals
+from traffic.decisions import BY_HAND
+from traffic.models import Funnel, Sale, SaleFields, SalesNotification, Targetologist
+from traffic.pipelines import product_name
+from traffic.totals import sum_sales
+
+Kind = SalesNotification.Kind
+Status = SalesNotification.Status
+
+# A chat with a message of one of these has heard of the sale, or may have.
+HEARD = (Status.SENT, Status.UNCERTAIN, Status.CONSOLE)
 
 
-def sale_message(notification: SalesNotification) -> str:
-    """Return the congratulation for a won deal, ≤ 4096 characters, from the sale as it stands now.
+def message(notification: SalesNotification) -> str:
+    """Return the message, ≤ 4096 characters, from the sale as it stands now; "" where nothing is left to tell.
 
-    No customer's name or phone: these are group chats. Without a sale the notification's own columns speak.
+    Without a sale the notification's own columns speak.
     """
-    sale = Sale.objects.filter(lead_id=notification.lead_id).select_related("targetologist").first()
+    sale = _sale(notification)
+    if _is_stale(notification, sale):
+        return ""
     facts: SaleFields = sale or notification
     with translation.override(settings.LANGUAGE_CODE):
-        lines = [
-            f"🎉 <b>{_('New sale')}</b>",
+        if notification.kind == Kind.TAKEN_BACK:
+            return _taken_back(facts, sale)
+        return _sold(facts, sale) if _owner(facts, sale) else _ownerless(facts, sale)
+
+
+def line(notification: SalesNotification) -> str:
+    """Return the message in a line of a combined one; "" as `message`."""
+    sale = _sale(notification)
+    if _is_stale(notification, sale):
+        return ""
+    facts: SaleFields = sale or notification
+    with translation.override(settings.LANGUAGE_CODE):
+        owner = _owner(facts, sale)
+        whose = quoted(owner) if owner else link(queue_url(), _("without a targetologist"))
+        sign = "🎉" if owner else "❓"
+        if notification.kind == Kind.TAKEN_BACK:
+            taken_back = quoted(_("taken back"))
+            sign, whose = "↩️", f"{taken_back} · {whose}"
+        campaign = [quoted(facts.utm_campaign, 100)] if facts.utm_campaign else []
+        parts = [f"<b>{money(facts.sale_amount)}</b>", whose, *campaign, link(deal_url(facts.lead_id), _number(facts))]
+        return f"{sign} {' · '.join(parts)}"
+
+
+def heading(count: int) -> str:
+    """Return what stands above the lines of `count` messages."""
+    with translation.override(settings.LANGUAGE_CODE):
+        return _title("🔔", _("News of sales"), str(count))
+
+
+def original_in(notification: SalesNotification, chat_id: int) -> int | None:
+    """Return the number, in that chat, of the message that told of the sale which this one takes back."""
+    if notification.kind != Kind.TAKEN_BACK:
+        return None
+    return (
+        _originals(notification).filter(telegram_chat_id=chat_id).values_list("telegram_message_id", flat=True).first()
+    )
+
+
+def queue_url() -> str:
+    """Return the address of the sales that nobody has."""
+    try:
+        return settings.SITE_URL + reverse("admin:traffic_unattributed")
+    except NoReverseMatch:
+        query = "channel__exact=unknown&state__exact=won"
+        return f"{settings.SITE_URL}{reverse('admin:traffic_sale_changelist')}?{query}"
+
+
+def count_and_sum(totals: Totals) -> str:
+    """Return "3 sales, 300 000 ₸" in the language of the moment."""
+    count = ngettext("%(count)d sale", "%(count)d sales", totals.sales) % {"count": totals.sales}
+    return f"{count}, {money(totals.revenue)}"
+
+
+def _sold(facts: SaleFields, sale: Sale | None) -> str:
+    return "\n".join(
+        [
+            _title("🎉", _("New sale"), money(facts.sale_amount)),
             "",
-            f"{_('Targetologist')}: <b>{quoted(_whose(facts, sale))}</b>",
-            f"{_('Deal')}: {quoted(facts.lead_name) or '—'}",
-            f"{_('Amount')}: <b>{money(facts.sale_amount)}</b>",
-            f"{_('Campaign')}: {quoted(facts.utm_campaign) or '—'}",
-            f"{_('Source')}: {quoted(facts.utm_source) or '—'}",
-            f"{_('Medium')}: {quoted(facts.utm_medium) or '—'}",
-            f"{_('Sale date')}: {_almaty(facts)}",
+            _fact(_("Targetologist"), f"<b>{quoted(_owner(facts, sale))}</b>"),
+            *_facts(facts, sale),
+            *([_fact(_("By the rule"), quoted(_why(sale)))] if sale is not None and sale.targetologist else []),
+            *_sums(facts.targetologist),
             "",
-            _link(f"{settings.AMOCRM_BASE_URL}/leads/detail/{facts.lead_id}", _("Deal in AmoCRM")),
+            *_links(facts, sale),
         ]
-        if sale is not None:
-            address = settings.SITE_URL + reverse("admin:traffic_sale_change", args=[sale.pk])
-            lines.append(_link(address, _("Sale in the dashboard")))
-    return "\n".join(lines)
+    )
 
 
-def _whose(facts: SaleFields, sale: Sale | None) -> str:
+def _ownerless(facts: SaleFields, sale: Sale | None) -> str:
+    return "\n".join(
+        [
+            _title("❓", _("Sale without a targetologist"), money(facts.sale_amount)),
+            "",
+            *_facts(facts, sale),
+            _fact(_("Medium"), quoted(facts.utm_medium) or "—"),
+            "",
+            quoted(_("No rule matched. Say whose it is:")),
+            link(queue_url(), _("The queue of sales without a targetologist")),
+            *_links(facts, sale),
+        ]
+    )
+
+
+def _taken_back(facts: SaleFields, sale: Sale | None) -> str:
+    owner = _owner(facts, sale)
+    return "\n".join(
+        [
+            _title("↩️", _("Sale taken back"), money(facts.sale_amount)),
+            "",
+            *([_fact(_("Targetologist"), f"<b>{quoted(owner)}</b>")] if owner else []),
+            *_sums(facts.targetologist),
+            *([""] if owner else []),
+            *_links(facts, sale),
+        ]
+    )
+
+
+def _facts(facts: SaleFields, sale: Sale | None) -> list[str]:
+    lines = [
+        *([_fact(_("Product"), quoted(_product(sale)))] if sale is not None else []),
+        _fact(_("Campaign"), quoted(facts.utm_campaign) or "—"),
+        _fact(_("Source"), quoted(facts.utm_source) or "—"),
+    ]
+    when = timezone.localtime(facts.sale_date, zone())
+    return lines if when.date() == today() else [*lines, _fact(_("Sale date"), when.strftime("%d.%m.%Y %H:%M"))]
+
+
+def _sums(owner: Targetologist | None) -> list[str]:
+    """Return what this targetologist sold today and this month, the sale of the message included."""
+    if owner is None:
+        return []
+    won = Sale.objects.filter(state=Sale.State.WON, targetologist=owner)
+    day, month = Period(today(), today()), preset_period("month", today())
+    return [
+        "",
+        _fact(_("Today"), count_and_sum(sum_sales(won, day))),
+        _fact(_("This month"), count_and_sum(sum_sales(won, month))),
+    ]
+
+
+def _links(facts: SaleFields, sale: Sale | None) -> list[str]:
+    lines = [link(deal_url(facts.lead_id), " ".join([_("Deal in AmoCRM"), _number(facts)]))]
+    if sale is not None:
+        address = settings.SITE_URL + reverse("admin:traffic_sale_change", args=[sale.pk])
+        lines.append(link(address, _("Sale in the dashboard")))
+    return lines
+
+
+def _product(sale: Sale) -> str:
+    """Return what the sale's pipeline sells, as entered in the admin; where nothing is, the funnel."""
+    if product := product_name(sale.pipeline_id):
+        return product
+    return Funnel.objects.filter(pk=sale.funnel_type).values_list("name", flat=True).first() or sale.funnel_type
+
+
+def _why(sale: Sale) -> str:
+    """Return by which rule a sale is somebody's, as it was found then, or that a person said so."""
+    if sale.matched_field == BY_HAND:
+        return _("assigned by hand")
+    if sale.matched_rule is not None:
+        return f"{sale.matched_field} {sale.matched_rule.get_match_display()} «{sale.matched_text}»"
+    return f"{sale.matched_field} «{sale.matched_text}»"
+
+
+def _owner(facts: SaleFields, sale: Sale | None) -> str:
+    """Return whose sale it is: a targetologist, or the referrers; "" where it is nobody's."""
     if facts.targetologist is not None:
         return str(facts.targetologist)
-    channel = Sale.Channel(sale.channel) if sale is not None else Sale.Channel.UNKNOWN
-    return str(channel.label)
+    return str(Sale.Channel.REFERRAL.label) if sale is not None and sale.channel == Sale.Channel.REFERRAL else ""
 
 
-def _almaty(facts: SaleFields) -> str:
-    return timezone.localtime(facts.sale_date, timezone.get_default_timezone()).strftime("%d.%m.%Y %H:%M")
+def _sale(notification: SalesNotification) -> Sale | None:
+    found = Sale.objects.filter(lead_id=notification.lead_id)
+    return found.select_related("targetologist", "matched_rule").first()
 
 
-def _link(address: str, title: str) -> str:
-    return f'<a href="{quoted(address)}">{quoted(title)}</a>'
+def _is_stale(notification: SalesNotification, sale: Sale | None) -> bool:
+    """Return whether a message is overtaken: by a sale taken back or restored since, or by its original's failure."""
+    if notification.kind == Kind.SALE:
+        return sale is not None and sale.state != Sale.State.WON
+    if sale is not None and sale.state == Sale.State.WON and sale.win_number == notification.win_number:
+        return True
+    return not _originals(notification).filter(notification_status__in=HEARD).exists()
+
+
+def _originals(notification: SalesNotification) -> QuerySet[SalesNotification]:
+    return SalesNotification.objects.filter(
+        lead_id=notification.lead_id, chat=notification.chat_id, win_number=notification.win_number, kind=Kind.SALE
+    )
+
+
+def _number(facts: SaleFields) -> str:
+    return f"№ {facts.lead_id}"
+
+
+def _title(sign: str, text: str, value: str) -> str:
+    return f"{sign} <b>{quoted(text)}: {value}</b>"
+
+
+def _fact(title: str, text: str) -> str:
+    return f"{quoted(title)}: {text}"

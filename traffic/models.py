@@ -234,10 +234,13 @@ class Sale(SaleFields):
 
 
 class SalesNotification(SaleFields, OutboxMessage):
-    """The message about one win of a deal: the outbox, and the old table that reports read."""
+    """A message about one win of a deal to one chat: the outbox, and the old table that reports read."""
 
     class Kind(models.TextChoices):
         SALE = "sale", _("Sale")
+        TAKEN_BACK = "taken_back", _("Sale taken back")
+
+    separator = "\n"
 
     kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.SALE)
     win_number = models.PositiveSmallIntegerField(_("win number"), default=1)
@@ -261,4 +264,23 @@ class SalesNotification(SaleFields, OutboxMessage):
         """Return the message as it stands now: what the sale says at the moment of sending."""
         from traffic import messages
 
-        return messages.sale_message(self)
+        return messages.message(self)
+
+    def brief(self) -> str:
+        """Return the message in a line."""
+        from traffic import messages
+
+        return messages.line(self)
+
+    @classmethod
+    def heading(cls, count: int) -> str:
+        """Return what stands above the lines of several messages."""
+        from traffic import messages
+
+        return messages.heading(count)
+
+    def reply_to(self, chat_id: int) -> int | None:
+        """Return the number of the message that told of the sale, if this takes it back and that stands there."""
+        from traffic import messages
+
+        return messages.original_in(self, chat_id)

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import connection
 
+from traffic.announcing import announce_sales, take_back_sales
 from traffic.attribution import UTM
 from traffic.decisions import Outcome, Utm, decide_sales
-from traffic.models import Sale, SalesNotification
+from traffic.models import Sale
 from traffic.pipelines import watched_pipelines
 from webhooks import bulk
 from webhooks.merge import DealState, Win
@@ -21,19 +22,11 @@ _FIELDS = (
     "channel", "targetologist", "matched_rule", "matched_field", "matched_text",
     "funnel_type", "sale_date", "state", "moved", "win_number", "updated_at",
 )  # fmt: skip
-_NOTIFICATION_FIELDS = (
-    "lead_id", "lead_name", "sale_amount", *UTM, "targetologist", "sale_date", "kind", "win_number",
-    "notification_status", "attempts", "error",
-)  # fmt: skip
 _SELECT = """
 SELECT lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
        pipeline_id, status_id, channel, targetologist, matched_rule_id, matched_field, matched_text,
        funnel_type, sale_date, state, moved, win_number
 FROM all_sales_tracking WHERE lead_id = ANY(%s::bigint[])
-"""
-_MOVE = """
-UPDATE sales_notifications SET notification_status = %s, next_attempt_at = statement_timestamp()
-WHERE (lead_id, win_number) IN (SELECT * FROM unnest(%s::bigint[], %s::int[])) AND notification_status = %s
 """
 
 
@@ -76,8 +69,8 @@ class StoredSale(NamedTuple):
 def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     """Make sales and their notifications agree with these deals.
 
-    A deal won in a watched pipeline has a sale; one no longer won has it `reversed`. A new win makes one message,
-    unless it is a referral's, older than NOTIFY_MAX_AGE, or not `live` (replay, resync).
+    A deal won in a watched pipeline has a sale; one no longer won has it `reversed`. What is told of it, and where only
+    if `live` (not by replay, resync), traffic/announcing.py says.
     """
     now = datetime.now(UTC)
     watched = watched_pipelines()
@@ -87,7 +80,7 @@ def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
     undecided = {deal.lead_id: utm for deal, win, old in wins if win and (utm := _utm(deal)) != (old and old.utm)}
     outcomes = decide_sales(undecided)
     sales: list[StoredSale] = []
-    news: list[StoredSale] = []
+    won: list[tuple[StoredSale | None, StoredSale]] = []
     taken_back: list[StoredSale] = []
     for deal, win, old in wins:
         if win is None:
@@ -101,12 +94,10 @@ def converge_sales(deals: Sequence[DealState], *, live: bool) -> None:
         if sale == old:
             continue
         sales.append(sale)
-        is_new = old is None or old.state == Sale.State.REVERSED
-        if is_new and live and sale.channel != Sale.Channel.REFERRAL and now - win.at <= settings.NOTIFY_MAX_AGE:
-            news.append(sale)
+        won.append((old, sale))
     bulk.upsert(Sale, _FIELDS, [(*sale, now) for sale in sales], key=("lead_id",), volatile=("updated_at",))
-    _announce(news)
-    _move_notifications(taken_back, SalesNotification.Status.PENDING, SalesNotification.Status.CANCELLED)
+    announce_sales(changes=won, live=live)
+    take_back_sales(sales=taken_back, live=live)
 
 
 def _utm(deal: DealState) -> Utm:
@@ -126,31 +117,5 @@ def _sale(deal: DealState, win: Win, outcome: Outcome) -> StoredSale:
 
 def _select(lead_ids: Sequence[int]) -> dict[int, StoredSale]:
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT, [list(lead_ids)])
+        cursor.execute(_SELECT, [bulk.ids(lead_ids)])
         return {row[0]: StoredSale(*row) for row in cursor.fetchall()}
-
-
-def _announce(sales: Sequence[StoredSale]) -> None:
-    """Put a message about each new win into the outbox; the unique key keeps it one, whatever happened before.
-
-    A win taken back before it was told, and restored, is told after all.
-    """
-    rows = [
-        (
-            *(sale.lead_id, sale.lead_name, sale.sale_amount, *(getattr(sale, name) for name in UTM)),
-            *(sale.targetologist, sale.sale_date, SalesNotification.Kind.SALE, sale.win_number),
-            *(SalesNotification.Status.PENDING, 0, ""),
-        )
-        for sale in sales
-    ]
-    bulk.insert(SalesNotification, _NOTIFICATION_FIELDS, rows, ignore_conflicts=True)
-    _move_notifications(sales, SalesNotification.Status.CANCELLED, SalesNotification.Status.PENDING)
-
-
-def _move_notifications(sales: Sequence[StoredSale], before: str, after: str) -> None:
-    """Change the status of what was to be told of these wins, where it is `before`."""
-    if sales:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                _MOVE, [after, [sale.lead_id for sale in sales], [sale.win_number for sale in sales], before]
-            )

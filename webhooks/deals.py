@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
+import orjson
 from django.db import connection
 
 from webhooks import bulk, merge
@@ -46,11 +46,11 @@ class LockedDeals:
         self._joined: dict[int, State] = {}
         self._new_stages: list[tuple[int, Observation]] = []
         with connection.cursor() as cursor:
-            cursor.execute(_LOCK_MISSING, [self.lead_ids])
-            cursor.execute(f"{_SELECT} FOR UPDATE", [self.lead_ids])
+            cursor.execute(_LOCK_MISSING, [bulk.ids(self.lead_ids)])
+            cursor.execute(f"{_SELECT} FOR UPDATE", [bulk.ids(self.lead_ids)])
             for *values, state in cursor.fetchall():
                 self._states[values[0]] = _deal_state(values)
-                self._merges[values[0]] = json.loads(state)
+                self._merges[values[0]] = orjson.loads(state)
         self.stages = select_stages(self.lead_ids)
 
     def learn(self, lead_id: int, contribution: State, observation: Observation | None) -> None:
@@ -113,7 +113,7 @@ class LockedDeals:
 def lock_deals(lead_ids: Sequence[int]) -> list[DealState]:
     """Lock these deals and return their stored states, in the order of lead_id; unknown ones are left out."""
     with connection.cursor() as cursor:
-        cursor.execute(f"{_SELECT} FOR UPDATE", [list(lead_ids)])
+        cursor.execute(f"{_SELECT} FOR UPDATE", [bulk.ids(lead_ids)])
         return [_deal_state(values) for *values, _ in cursor.fetchall()]
 
 
@@ -121,14 +121,14 @@ def select_causes(lead_ids: Iterable[int]) -> dict[int, int | None]:
     """Return the last of the deliveries that each of these deals is as it is by."""
     with connection.cursor() as cursor:
         cursor.execute(_SELECT_MERGE, [list(lead_ids)])
-        return {lead_id: merge.newest_delivery(json.loads(state)) for lead_id, state in cursor.fetchall()}
+        return {lead_id: merge.newest_delivery(orjson.loads(state)) for lead_id, state in cursor.fetchall()}
 
 
 def select_stages(lead_ids: Sequence[int]) -> Stages:
     """Return the observations of these deals, in no order."""
     stages: Stages = {}
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT_STAGES, [list(lead_ids)])
+        cursor.execute(_SELECT_STAGES, [bulk.ids(lead_ids)])
         for lead_id, at, rank, seen_at, delivery_id, index, timed, status_id, pipeline_id in cursor.fetchall():
             seen = Seen(seen_at, delivery_id, index)
             stages.setdefault(lead_id, []).append(Observation(at, rank, seen, timed, status_id, pipeline_id))
@@ -137,7 +137,7 @@ def select_stages(lead_ids: Sequence[int]) -> Stages:
 
 def _deal_state(values: Sequence[object]) -> DealState:
     fields: Mapping[str, object] = dict(zip(_STATE_FIELDS, values, strict=True))
-    return DealState(**{**fields, "wins": json.loads(str(fields["wins"]))})
+    return DealState(**{**fields, "wins": orjson.loads(str(fields["wins"]))})
 
 
 def _stage_row(lead_id: int, stage: Observation) -> tuple[object, ...]:

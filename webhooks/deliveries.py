@@ -9,6 +9,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import connection
 
+from webhooks import bulk
 from webhooks.amocrm import events, form
 from webhooks.merge import Seen, micros
 from webhooks.models import Source
@@ -59,7 +60,7 @@ def lock_deliveries(delivery_ids: Sequence[int]) -> list[Delivery]:
     Those whose body was dropped (retention) are left out: there is nothing to read.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_LOCK, [list(delivery_ids)])
+        cursor.execute(_LOCK, [bulk.ids(delivery_ids)])
         deliveries = [Delivery(*row) for row in cursor.fetchall()]
     for delivery in deliveries:
         _parse(delivery)

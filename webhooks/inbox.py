@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import structlog
 from django.db import OperationalError, connection, transaction
 
-from webhooks import logbook, pulse, questions
+from webhooks import bulk, logbook, pulse, questions
 from webhooks.amocrm import api
 from webhooks.deals import LockedDeals
 from webhooks.deliveries import Delivery, lock_deliveries
@@ -38,22 +38,23 @@ MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
 TRANSIENT_TRIES = 5
 TRANSIENT_STATES = ("40001", "40P01")
 
+# Materialized: within a join the planner may run the inner query once for each row, and its LIMIT with it.
 _CLAIM = """
-UPDATE webhook_deliveries AS delivery
-SET attempts = attempts + 1,
-    next_attempt_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
-FROM (
+WITH due AS MATERIALIZED (
     SELECT id FROM webhook_deliveries
     WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp() AND {which}
     ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) AS due
-WHERE delivery.id = due.id
+)
+UPDATE webhook_deliveries AS delivery
+SET attempts = attempts + 1,
+    next_attempt_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
+FROM due WHERE delivery.id = due.id
 RETURNING delivery.id, delivery.attempts, delivery.quiet
 """
 _MARK = """
 UPDATE webhook_deliveries AS delivery
 SET status = new.status, error_message = new.error_message, processed_at = now()
-FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS new(id, status, error_message)
+FROM json_to_recordset(%s::json) AS new(id bigint, status text, error_message text)
 WHERE delivery.id = new.id
 """
 _CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
@@ -181,10 +182,10 @@ def _mark(deliveries: Sequence[Delivery], failures: Failures) -> list[tuple[str,
             outcome = (WebhookDelivery.Status.PROCESSED, "")
         outcomes.append((delivery.source, str(outcome[0])))
         if outcome != (delivery.status, delivery.error_message):
-            rows.append((delivery.id, *outcome))
+            rows.append({"id": delivery.id, "status": outcome[0], "error_message": outcome[1]})
     if rows:
         with connection.cursor() as cursor:
-            cursor.execute(_MARK, [list(column) for column in zip(*rows, strict=True)])
+            cursor.execute(_MARK, [bulk.as_json(rows)])
     return outcomes
 
 

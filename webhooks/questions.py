@@ -47,16 +47,17 @@ _NEXT = """
 SELECT attempts FROM amocrm_questions
 WHERE kind = %(kind)s AND due_at <= statement_timestamp() ORDER BY attempts, due_at LIMIT 1
 """
+# Materialized, or the planner may run the inner query, and its LIMIT, once for each row of the outer one.
 _CLAIM = """
-UPDATE amocrm_questions AS question
-SET attempts = question.attempts + 1,
-    due_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[question.attempts + 1])
-FROM (
+WITH due AS MATERIALIZED (
     SELECT id FROM amocrm_questions
     WHERE kind = %(kind)s AND attempts = %(attempts)s AND due_at <= statement_timestamp()
     ORDER BY due_at, object_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-) AS due
-WHERE question.id = due.id
+)
+UPDATE amocrm_questions AS question
+SET attempts = question.attempts + 1,
+    due_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[question.attempts + 1])
+FROM due WHERE question.id = due.id
 RETURNING question.object_id
 """
 _GIVE_BACK = """

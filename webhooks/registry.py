@@ -49,6 +49,11 @@ def endpoints() -> tuple[Endpoint, ...]:
     return tuple(_endpoints.values())
 
 
+def doors() -> dict[str, Endpoint]:
+    """Return every address that takes deliveries, with and without a trailing slash: AmoCRM follows no redirect."""
+    return {f"{endpoint.path}{slash}": endpoint for slash in ("", "/") for endpoint in endpoints()}
+
+
 register(
     Endpoint(
         name="",

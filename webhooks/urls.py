@@ -6,13 +6,14 @@ from django.urls import path
 
 from webhooks import registry, views
 
-_ENDPOINTS = [(endpoint, slash) for slash in ("", "/") for endpoint in registry.endpoints()]
-DOORS = {f"{endpoint.path}{slash}": endpoint for endpoint, slash in _ENDPOINTS}
-
 urlpatterns = [
-    *[path(door.removeprefix("/webhook/"), views.receive_delivery, {"endpoint": DOORS[door]}) for door in DOORS],
+    *[
+        path(address.removeprefix("/webhook/"), views.receive_delivery, {"endpoint": endpoint})
+        for address, endpoint in registry.doors().items()
+    ],
     *[
         path(f"{endpoint.path.removeprefix('/webhook/')}/test{slash}", views.test_endpoint, {"endpoint": endpoint})
-        for endpoint, slash in _ENDPOINTS
+        for endpoint in registry.endpoints()
+        for slash in ("", "/")
     ],
 ]

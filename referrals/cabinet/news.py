@@ -27,6 +27,8 @@ def tell_of_entries(*, lead_ids: Collection[int]) -> None:
 
     Of old sales only that they were taken back is news (law 8). One message per entry, however often this is called.
     """
+    if not LinkedChat.objects.exists():
+        return
     linked = {
         chat.referrer_id: chat
         for chat in LinkedChat.objects.filter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from io import StringIO
@@ -51,9 +52,9 @@ def send_test_deal(name: str, url: str, **options: Any) -> str:
     return out.getvalue()
 
 
-def wait_until_sent() -> None:
+def wait_until_sent(count: int = 1) -> None:
     deadline = time.monotonic() + 10
-    while not SalesNotification.objects.filter(notification_status="sent").exists():
+    while SalesNotification.objects.filter(notification_status="sent").count() < count:
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -70,13 +71,16 @@ def test_the_traffic_acceptance_deal(site: tuple[str, fakes.FakeBotApi]):
     wait_until_sent()
     send_test_deal("traffic", url)
     (text,) = api.texts
-    assert "TEST WEBHOOK - Kenesary Dec20" in text
+    assert "100\u2009000\u2009₸" in text
     assert "Kenesary 👑" in text
+    assert "leads/detail/900000001" in text
 
     out = send_test_deal("traffic", url, delete=True)
     assert "state=reversed" in out
     assert "action=leads.delete" in out
-    assert len(api.sent) == 1
+    wait_until_sent(2)
+    assert "↩️" in api.texts[1]
+    assert json.loads(api.sent[1]["reply_parameters"])["message_id"] == 1
 
 
 def test_the_referral_acceptance_deal(site: tuple[str, fakes.FakeBotApi]):

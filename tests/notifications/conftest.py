@@ -63,3 +63,11 @@ def outbox(db: None) -> Callable[..., SalesNotification]:
         )
 
     return make
+
+
+@pytest.fixture
+def short_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The text is another file's matter."""
+    monkeypatch.setattr(SalesNotification, "render", lambda self: f"<b>{self.lead_name}</b>")
+    monkeypatch.setattr(SalesNotification, "brief", lambda self: f"<b>{self.lead_name}</b>")
+    monkeypatch.setattr(SalesNotification, "heading", classmethod(lambda cls, count: f"{count} sales"))

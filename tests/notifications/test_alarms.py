@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from notifications import alarms
 from notifications.models import Alarm, AlarmMessage, TelegramChat
+from notifications.telegram import TOKEN_REFUSED
 from onai_project.alarms import business_time
 from tests.onai_project.rows import make_user
 from traffic.models import SalesNotification
@@ -147,6 +148,10 @@ def test_a_healthy_system_has_no_findings():
                 lead_id=1, win_number=1, sale_date=timezone.now(), created_at=timezone.now() - timedelta(minutes=11)
             ),
         ),
+        (
+            "token",
+            lambda: SalesNotification.objects.create(lead_id=1, sale_date=timezone.now(), error=TOKEN_REFUSED),
+        ),
         ("missed", miss_a_hook),
         ("amocrm_api", lambda: trouble("token")),
         ("amocrm_api", lambda: trouble("unpaid")),
@@ -160,6 +165,27 @@ def test_each_check_finds_its_own_trouble(name: str, break_it: Any, settings: An
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
     break_it()
     assert problems() == {name}
+
+
+def test_messages_to_a_refused_chat_are_that_chats_alarm_alone():
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    TelegramChat.objects.create(chat_id=-1, active=False, disabled_reason="kicked")
+    SalesNotification.objects.create(lead_id=1, sale_date=timezone.now(), notification_status="failed", error="kicked")
+    assert problems() == {"chats"}
+
+
+def test_a_referrer_who_blocked_the_bot_is_no_alarm():
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    TelegramChat.objects.create(chat_id=1, kind="referrer", active=False, disabled_reason="blocked")
+    assert problems() == set()
+
+
+def test_an_alarm_that_something_else_tells_of_stands_and_is_not_told(leak: dict[str, Any]):
+    admin_chat()
+    alarms.register("quiet", "Quiet", told=False)(lambda: "wrong")
+    alarms.look_and_tell()
+    assert list(Alarm.objects.values_list("name", flat=True)) == ["quiet"]
+    assert not AlarmMessage.objects.exists()
 
 
 def test_what_amocrm_waits_out_by_itself_and_history_are_no_trouble(settings: Any):
@@ -205,10 +231,10 @@ def test_business_time_is_nine_to_nine_in_almaty(since: Any, until: Any, hours: 
 
 def test_check_health_prints_each_and_fails_when_something_is_wrong():
     out = StringIO()
-    with pytest.raises(CommandError, match="1 of 10 checks"):
+    with pytest.raises(CommandError, match=f"1 of {len(alarms.look())} checks"):
         call_command("check_health", stdout=out)
     assert "WRONG" in out.getvalue()
-    assert out.getvalue().count("ok   ") == 9
+    assert out.getvalue().count("ok   ") == len(alarms.look()) - 1
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
     call_command("check_health", stdout=StringIO())
     assert not Alarm.objects.exists()

@@ -64,13 +64,6 @@ def test_a_sale_taken_back_is_reversed_and_its_unsent_message_cancelled(how: dic
     assert (Sale.objects.get().state, statuses()) == ("reversed", ["cancelled"])
 
 
-def test_what_was_sent_stays_sent():
-    tell(won())
-    SalesNotification.objects.update(notification_status="sent")
-    tell(won(at=NOW + 1, status=bodies.LOST))
-    assert statuses() == ["sent"]
-
-
 def test_won_again_is_a_second_win_with_a_message_of_its_own():
     tell(won())
     tell(won(at=NOW + 1, status=bodies.LOST))
@@ -85,14 +78,6 @@ def test_restored_before_the_message_was_sent_it_is_sent_after_all():
     assert statuses() == ["cancelled"]
     tell(won(action="restore"))
     assert (Sale.objects.get().state, Sale.objects.get().win_number, statuses()) == ("won", 1, ["pending"])
-
-
-def test_restored_after_the_message_was_sent_it_is_not_sent_again():
-    tell(won())
-    SalesNotification.objects.update(notification_status="sent")
-    tell(won(action="delete"))
-    tell(won(action="restore"))
-    assert statuses() == ["sent"]
 
 
 def test_an_edit_changes_the_sale_and_sends_nothing():

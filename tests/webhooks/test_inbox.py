@@ -306,7 +306,12 @@ def test_a_body_that_kills_the_process_ends_dead(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_failed_once_is_processed_alone(monkeypatch: pytest.MonkeyPatch):
-    for lead in range(1, 5):
+    store(bodies.hook(1, at=T), attempts=1)
+    with connection.cursor() as cursor:  # for a table of one row the planner joins so that a LIMIT within was repeated
+        cursor.execute("ANALYZE webhook_deliveries")
+        for choice in ("hashjoin", "mergejoin", "material", "memoize"):
+            cursor.execute(f"SET LOCAL enable_{choice} = off")
+    for lead in range(2, 5):
         store(bodies.hook(lead, at=T), attempts=1)
     store(bodies.hook(9, at=T))
     batches: list[int] = []

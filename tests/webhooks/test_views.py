@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.http import HttpResponse
+from django.test import Client, RequestFactory
 from django.test.client import ClientHandler
 from structlog.testing import capture_logs
 
+from onai_project.wsgi import application
 from tests import bodies
 from traffic.models import Targetologist
-from webhooks import registry
+from webhooks import registry, store
 from webhooks.models import Source, WebhookDelivery, WebhookRefusal
 
 DOORS = {
@@ -209,29 +212,80 @@ def test_an_endpoint_cannot_be_registered_twice():
         registry.register(registry.endpoints()[1])
 
 
+class ByWsgi(ClientHandler):
+    """Sends what a test client asks for to the web server's own application."""
+
+    def __call__(self, environ: dict[str, Any]) -> Any:
+        started: list[Any] = []
+        body = b"".join(application(environ, lambda *line: started.append(line)))
+        response = HttpResponse(body, status=int(started[0][0].split()[0]), headers=dict(started[0][1]))
+        response.wsgi_request = RequestFactory().get("/")  # type: ignore[attr-defined]  # the client wants one
+        return response
+
+
+@pytest.fixture
+def by_wsgi(client: Client) -> Client:
+    client.handler = ByWsgi(enforce_csrf_checks=True)
+    return client
+
+
 @every_door
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_the_short_way_and_the_url_conf_are_one_door(client: Client, settings: Any, path: str, slash: str):
-    def answer() -> tuple[int, dict[str, Any]]:
-        response = post(client, path + slash, bodies.payload("won-status-account-last-plain-keys.txt"))
-        assert int(response.headers["Content-Length"]) == len(response.content)
-        return response.status_code, {**response.json(), "timestamp": "", "delivery": 0}
+@pytest.mark.parametrize(
+    ("method", "query", "body"),
+    [
+        ("POST", "", bodies.payload("won-status-account-last-plain-keys.txt")),
+        ("POST", "", b'{"leads": '),
+        ("POST", "?key=wrong", b"a=1"),
+        ("GET", "", b""),
+        ("PUT", "", b"a=1"),
+    ],
+)
+def test_the_short_way_and_the_url_conf_are_one_door(
+    client: Client, settings: Any, path: str, slash: str, method: str, query: str, body: bytes
+):
+    if query:
+        settings.AMOCRM_WEBHOOK_SECRETS = ["right"]
 
-    answers = [answer()]
-    settings.MIDDLEWARE = [line for line in settings.MIDDLEWARE if line != "webhooks.middleware.door"]
+    def answer() -> tuple[int, dict[str, Any], dict[str, str]]:
+        response = client.generic(method, path + slash + query, body, bodies.FORM)
+        headers = {name: response.headers.get(name, "") for name in ("Content-Type", "Allow")}
+        assert int(response.headers["Content-Length"]) == len(response.content)
+        return response.status_code, {**response.json(), "timestamp": "", "delivery": 0}, headers
+
     client.handler = ClientHandler(enforce_csrf_checks=True)
+    answers = [answer()]
+    stored = WebhookDelivery.objects.count()
+    client.handler = ByWsgi()
     answers.append(answer())
     assert answers[0] == answers[1]
-    assert answers[0][0] == 200
-    assert WebhookDelivery.objects.filter(source=DOORS[path]).count() == 2
+    assert WebhookDelivery.objects.count() == 2 * stored
 
 
-def test_the_door_comes_before_what_pages_need(settings: Any):
-    lines = list(settings.MIDDLEWARE)
-    assert lines.index("webhooks.middleware.door") < lines.index("django.contrib.sessions.middleware.SessionMiddleware")
-
-
-def test_a_delivery_is_taken_under_any_host_name(client: Client, settings: Any):
+def test_a_delivery_is_taken_under_any_host_name(by_wsgi: Client, settings: Any):
     settings.ALLOWED_HOSTS = ["right.example"]
-    response = post(client, "/webhook/amocrm/traffic", b"a=1", HTTP_HOST="wrong.example")
+    response = post(by_wsgi, "/webhook/amocrm/traffic", b"a=1", HTTP_HOST="wrong.example")
     assert (response.status_code, WebhookDelivery.objects.count()) == (200, 1)
+
+
+def test_every_other_address_is_djangos(by_wsgi: Client):
+    assert by_wsgi.get("/health/live").status_code == 200
+    assert by_wsgi.get("/webhook/amocrm/nobody").status_code == 404
+
+
+def test_a_body_shorter_than_announced_is_not_stored(by_wsgi: Client):
+    broken: dict[str, Any] = {"CONTENT_LENGTH": "30", "wsgi.input": BytesIO(b"a=1")}
+    response = post(by_wsgi, "/webhook/amocrm/traffic", b"a=1", **broken)
+    assert (response.status_code, response.json()["error"]) == (400, "the body broke off")
+    assert not WebhookDelivery.objects.exists()
+
+
+def test_what_nobody_thought_of_is_a_503_and_a_logged_error(by_wsgi: Client, monkeypatch: pytest.MonkeyPatch):
+    def fail(**_: Any) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(store, "store_delivery", fail)
+    with capture_logs() as lines:
+        response = post(by_wsgi, "/webhook/amocrm/traffic", b"a=1")
+    assert (response.status_code, response.json()["success"]) == (503, False)
+    assert [line["log_level"] for line in lines] == ["error"]

@@ -1,0 +1,74 @@
+"""The rows of every app's outbox: how their status moves, what Telegram's answer does to them, sending them again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps
+from django.db.models import Value
+from django.db.models.functions import Now
+
+from notifications import telegram
+from notifications.models import OutboxMessage
+
+Status = OutboxMessage.Status
+
+# Between attempts whose message certainly did not arrive; after the last one the row is `failed`. Five hours together.
+RETRY_DELAYS = [timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 3600, 3 * 3600)]
+# What a person may have sent again. `uncertain` may stand in the chat already: only after somebody looked there.
+ENDED = (Status.FAILED, Status.UNCERTAIN, Status.CONSOLE)
+
+
+def outbox_models() -> list[type[OutboxMessage]]:
+    """Return every app's outbox, always in the same order."""
+    found = [m for m in apps.get_models() if issubclass(m, OutboxMessage)]
+    return sorted(found, key=lambda model: model._meta.label)
+
+
+def move(row: OutboxMessage, before: Collection[str], to: str, **fields: Any) -> bool:
+    """Change a row's status and tell whether it was changed: not if somebody else did first, cancelled it for one."""
+    rows = type(row)._default_manager.filter(pk=row.pk, notification_status__in=before)
+    return bool(rows.update(notification_status=to, **fields))
+
+
+def save_outcome(rows: Sequence[OutboxMessage], chat_id: int, outcome: telegram.Outcome) -> None:
+    """Write down what Telegram answered to the one message that told these rows, sent to this chat.
+
+    A row that another sender took for a dead one's is `uncertain` by now: what Telegram said is better known here.
+    """
+    for row in sorted(rows, key=lambda row: row.pk):
+        fields = _fields(row, outcome)
+        if fields["to"] == Status.SENT:
+            fields["telegram_chat_id"] = chat_id
+        move(row, (Status.SENDING, Status.UNCERTAIN), **fields)
+
+
+def resend_messages(*, model: type[OutboxMessage], ids: Collection[int], of: Collection[str] = ENDED) -> int:
+    """Put messages that ended without being sent back into the queue, due now; return how many there were."""
+    rows = model._default_manager.filter(pk__in=ids, notification_status__in=set(of) & set(ENDED))
+    return rows.update(notification_status=Status.PENDING, attempts=0, next_attempt_at=Now(), error="")
+
+
+def in_(delay: timedelta) -> Any:
+    """Return the database's clock plus a delay: workers' clocks differ."""
+    return Now() + Value(delay)
+
+
+def _fields(row: OutboxMessage, outcome: telegram.Outcome) -> dict[str, Any]:
+    """Return the columns that an outcome sets. A pause of the chat or the bot is no attempt of the message."""
+    fields: dict[str, Any] = {"attempts": row.attempts + 1, "error": outcome.reason}
+    match outcome.status:
+        case telegram.Status.SENT:
+            fields |= {"to": Status.SENT, "notified_at": Now(), "telegram_message_id": outcome.message_id}
+        case telegram.Status.UNCERTAIN:
+            fields |= {"to": Status.UNCERTAIN}
+        case telegram.Status.RETRY if outcome.after is not None:
+            wait = timedelta(seconds=outcome.after)
+            fields |= {"to": Status.PENDING, "attempts": row.attempts, "next_attempt_at": in_(wait)}
+        case telegram.Status.RETRY if row.attempts < len(RETRY_DELAYS):
+            fields |= {"to": Status.PENDING, "next_attempt_at": in_(RETRY_DELAYS[row.attempts])}
+        case _:
+            fields |= {"to": Status.FAILED}
+    return fields
