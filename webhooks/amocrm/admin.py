@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import FieldDoesNotExist
 from django.http import HttpRequest, HttpResponse
+from django.utils.formats import date_format
 from django.utils.html import format_html_join
+from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import action, display
@@ -24,6 +27,7 @@ from onai_project.admin_base import (
     moment,
     reason_text,
 )
+from onai_project.periods import zone
 from webhooks import tasks
 from webhooks.models import ApiQuestion, ApiState, Contact, Deal, Reconciliation, ReconciliationFinding
 from webhooks.reconciliation_models import MISSED_HOOKS
@@ -102,11 +106,18 @@ class ContactAdmin(UncountedAdmin):
 
 @admin.register(Reconciliation)
 class ReconciliationAdmin(UncountedAdmin):
-    list_display = ("id", "started", "compared", "is_periodic", "state", "deals", "entered", "missed", "found")
+    list_display = ("id", "started", "compared", "asked", "state", "deals", "entered", "missed", "found")
     list_filter = (("started_at", DayRangeFilter), "is_periodic")
     ordering = ("-id",)
     sortable_by = ()
-    fields = (("started", "ended"), ("compared", "done"), ("deals", "entered"), ("missed", "found"), "state", "reason")
+    fields = (
+        ("started", "ended"),
+        ("compared", "done"),
+        ("asked", "state"),
+        ("deals", "entered"),
+        ("missed", "found"),
+        "reason",
+    )
 
     @display(description=_("started at"))
     def started(self, run: Reconciliation) -> str:
@@ -118,11 +129,15 @@ class ReconciliationAdmin(UncountedAdmin):
 
     @display(description=_("time compared"))
     def compared(self, run: Reconciliation) -> str:
-        return f"{moment(run.since)} – {moment(run.until)}"
+        return f"{_minute(run.since)} – {_minute(run.until)}"
 
     @display(description=_("done up to"))
     def done(self, run: Reconciliation) -> str:
-        return moment(run.done_until)
+        return _minute(run.done_until)
+
+    @display(description=_("begun by"))
+    def asked(self, run: Reconciliation) -> str:
+        return gettext("the clock") if run.is_periodic else gettext("command")
 
     @display(description=_("state"))
     def state(self, run: Reconciliation) -> str:
@@ -173,6 +188,10 @@ class ReconciliationFindingAdmin(UncountedAdmin):
     @display(description=_("reconciliation"))
     def run_link(self, finding: ReconciliationFinding) -> str:
         return list_link("webhooks_reconciliation", f"id={finding.run_id}", f"#{finding.run_id}")
+
+
+def _minute(value: datetime) -> str:
+    return date_format(localtime(value, zone()), "d.m.Y H:i")
 
 
 def _name(field: str) -> str:
