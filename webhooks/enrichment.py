@@ -32,6 +32,7 @@ Kind = ApiQuestion.Kind
 def run(stop: threading.Event) -> None:
     """Ask about whatever is due until `stop` is set. A lost database is raised: the worker begins again."""
     if not configured():
+        log.info("AmoCRM API: not asked, for AMOCRM_ACCESS_TOKEN is not set")
         stop.wait()
         return
     with Api(stop=stop) as api:

@@ -204,12 +204,16 @@ def test_who_may_only_look_at_contacts_forgets_nobody(told: None, client: Client
         ("айгерим  ТЕСТОВА", True),
         ("Тестова Айгерим", True),
         ("Айгерим Иванова", False),
+        ("Айгерим Тестовая", False),
+        ("Курс: Айгерим Тестова, 2 поток", True),
         ("77001234567", True),
         ("8-700-123-45-67", True),
         ("7001234567", True),
         ("17001234567890", False),
         ("Aigerim@Example.KZ", True),
-        ("xaigerim.example.kz", False),
+        ("(aigerim@example.kz)", True),
+        ("xaigerim@example.kz", False),
+        ("aigerim@example.kzz", False),
     ],
 )
 def test_how_a_person_is_found(text: str, is_found: bool):

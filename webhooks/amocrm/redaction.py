@@ -37,11 +37,11 @@ def person_pattern(name: str, phone: str, email: str) -> re.Pattern[str] | None:
     digits = re.sub(r"\D", "", phone)
     parts = []
     if len(words) > 1:
-        parts += [r"[\s_+]+".join(order) for order in (words, words[::-1])]
+        parts += [r"(?<!\w)" + r"[\s_+]+".join(order) + r"(?!\w)" for order in (words, words[::-1])]
     if len(digits) >= _FEWEST_DIGITS:
         parts.append(rf"(?<!\d)(?:\+?\d{{1,3}}{_BETWEEN})?{_BETWEEN.join(digits[-_OWN_DIGITS:])}(?!\d)")
     if "@" in email:
-        parts.append(re.escape(email))
+        parts.append(rf"(?<![\w.+\-]){re.escape(email)}(?![\w\-])")
     return re.compile("|".join(parts), re.IGNORECASE) if parts else None
 
 
