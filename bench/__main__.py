@@ -15,9 +15,10 @@ from bench import harness
 from bench.intake import acks, memory, slowest, sustained
 from bench.latency import latency
 from bench.log import log
+from bench.referrals import referrals
 from bench.replay import replay
 
-FIGURES = {figure.__name__: figure for figure in (latency, acks, slowest, sustained, replay, memory, log)}
+FIGURES = {figure.__name__: figure for figure in (latency, acks, slowest, sustained, replay, memory, log, referrals)}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ TARGETOLOGIST = "Таргетолог"
 REFERRAL_MANAGER = "Менеджер рефералов"
 ADMINISTRATOR = "Администратор"
 
-APPS = ("webhooks", "notifications", "traffic", "referrals", "cabinet")
+APPS = ("webhooks", "notifications", "traffic", "referrals", "cabinet", "payouts")
 
 # Codenames by app; "*" means all of the app's.
 ROLES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -32,6 +32,7 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
         "referrals": ("*",),
         "webhooks": ("view_contact",),
         "cabinet": ("*",),
+        "payouts": ("*",),
     },
     ADMINISTRATOR: {
         **dict.fromkeys(APPS, ("*",)),

@@ -84,6 +84,8 @@ METRICS_TOKEN: str = env.str("METRICS_TOKEN", default="")
 CURRENCY = "KZT"
 # A commission can be paid this many days after the sale.
 REFERRAL_HOLD_DAYS = env.int("REFERRAL_HOLD_DAYS", default=14)
+# Who has less available is paid in a later batch; each batch may have another minimum.
+REFERRAL_PAYOUT_MINIMUM = env.int("REFERRAL_PAYOUT_MINIMUM", default=5000)
 # A sale older than this makes no message: it is news to nobody.
 NOTIFY_MAX_AGE = timedelta(days=env.int("NOTIFY_MAX_AGE_DAYS", default=3))
 TELEGRAM_BOT_TOKEN: str = env.str("TELEGRAM_BOT_TOKEN", default="")
@@ -117,6 +119,7 @@ INSTALLED_APPS = [
     "traffic",
     "referrals",
     "referrals.cabinet",
+    "referrals.payouts",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",

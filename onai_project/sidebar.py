@@ -28,6 +28,13 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Funnels"), "filter_alt", "admin:traffic_funnel_changelist", "traffic.view_funnel"),
             (_("Pipelines"), "conversion_path", "admin:traffic_pipeline_changelist", "traffic.view_pipeline"),
             (_("Targetologists"), "badge", "admin:traffic_targetologist_changelist", "traffic.view_targetologist"),
+            (_("Digests"), "summarize", "admin:traffic_digest_changelist", "traffic.view_digest"),
+            (
+                _("Digest schedules"),
+                "schedule_send",
+                "admin:traffic_digestschedule_changelist",
+                "traffic.view_digestschedule",
+            ),
             (
                 _("Telegram chats"),
                 "forum",
@@ -42,6 +49,15 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             (_("Conversions"), "sell", "admin:referrals_conversion_changelist", "referrals.view_conversion"),
             (_("Referrers"), "groups", "admin:referrals_referrer_changelist", "referrals.view_referrer"),
             (_("Ledger"), "account_balance_wallet", "admin:referrals_earning_changelist", "referrals.view_earning"),
+            (_("Batches of payouts"), "payments", "admin:payouts_payoutbatch_changelist", "payouts.view_payoutbatch"),
+            (_("Payouts"), "receipt", "admin:payouts_payout_changelist", "payouts.view_payout"),
+            (_("Bank details"), "account_balance", "admin:payouts_bankdetails_changelist", "payouts.view_bankdetails"),
+            (
+                _("Checks of the ledger"),
+                "fact_check",
+                "admin:payouts_ledgercheck_changelist",
+                "payouts.view_ledgercheck",
+            ),
             (_("Cabinets"), "door_open", "admin:cabinet_cabinet_changelist", "cabinet.view_cabinet"),
             (_("Landing pages"), "link", "admin:cabinet_landingpage_changelist", "cabinet.view_landingpage"),
             (
@@ -52,6 +68,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
             ),
             (_("Access to cabinets"), "key", "admin:cabinet_accessevent_changelist", "cabinet.view_accessevent"),
             (_("Plans"), "percent", "admin:referrals_commissionplan_changelist", "referrals.view_commissionplan"),
+            (_("Groups"), "workspaces", "admin:referrals_referrergroup_changelist", "referrals.view_referrergroup"),
         ],
     ),
     (

@@ -1,17 +1,14 @@
-"""Referrers and commission plans, for the referral manager to keep; conversions and the ledger, to read."""
+"""Conversions, to read and decide of, and the ledger, to read. Plans and referrers have modules of their own."""
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import Any
 
-from django import forms
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
@@ -19,7 +16,6 @@ from unfold.decorators import display
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
-    PanelAdmin,
     ReadOnlyAdmin,
     choice_label,
     deal_link,
@@ -28,10 +24,11 @@ from onai_project.admin_base import (
     money,
     reason_text,
 )
-from referrals import ledger
-from referrals.dashboard import with_balance
-from referrals.models import CommissionPlan, Conversion, Earning, Referrer
-from referrals.status import COLOURS, Status, conversion_status, status_sentence
+from referrals import admin_plans as admin_plans
+from referrals import admin_referrers as admin_referrers
+from referrals.admin_decisions import buttons, decide_view
+from referrals.models import Conversion, Decision, Earning
+from referrals.status import COLOURS, Status, conversion_status, last_payout, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 KIND_COLOURS = {"accrual": "success", "reversal": "danger", "adjustment": "warning"}
@@ -70,16 +67,38 @@ class EarningInline(TabularInline):
         return False
 
 
+class DecisionInline(TabularInline):
+    """What people decided of one conversion."""
+
+    model = Decision
+    ordering = ("pk",)
+    extra = 0
+    can_delete = False
+    hide_title = True
+    fields = readonly_fields = ("created_at", "kind", "sum", "reason", "by")
+
+    @display(description=_("amount"))
+    def sum(self, decision: Decision) -> str:
+        return EMPTY if decision.amount is None else money(decision.amount)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
 @admin.register(Conversion)
 class ConversionAdmin(ReadOnlyAdmin):
+    change_form_before_template = "referrals/conversion_head.html"
     list_display = ("sale_date", "name", "amount", "referrer", "utm_source", "state_label", "payout", "deal")
     list_display_links = ("sale_date", "name")
-    list_filter = (("sale_date", DayRangeFilter), "state", "referrer__claimed", "referrer__active")
+    list_filter = (("sale_date", DayRangeFilter), "state", "hold_reason", "plan")
     list_select_related = ("referrer",)
     search_fields = ("=lead_id", "lead_name", "utm_source", "referrer__name")
     search_help_text = _("Deal number, name or referrer")
     ordering = ("-sale_date",)
-    inlines = (EarningInline,)
+    inlines = (EarningInline, DecisionInline)
     fieldsets = (
         (
             None,
@@ -88,15 +107,28 @@ class ConversionAdmin(ReadOnlyAdmin):
                     ("name", "deal"),
                     ("sale_date", "amount"),
                     ("referrer", "utm_source"),
+                    ("utm_campaign", "campaign_owner"),
                     ("state_label", "pipeline_id"),
                     "moved",
                 )
             },
         ),
-        (_("Commission"), {"fields": (("plan", "available_at"), "payout")}),
+        (_("Commission"), {"fields": (("plan", "available_at"), ("payout", "rejected"))}),
         (_("Record"), {"fields": (("created_at", "updated_at"),)}),
     )
     state_label = choice_label("state", STATE_COLOURS, _("state"))
+
+    def get_urls(self) -> list[Any]:
+        view = self.admin_site.admin_view(decide_view)
+        return [path("<int:pk>/decide/<str:kind>/", view, name="referrals_conversion_decide"), *super().get_urls()]
+
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the conversion, with what this person may decide of it."""
+        conversion = self.get_object(request, object_id)
+        allowed = conversion is not None and request.user.has_perm("referrals.add_decision")
+        extra = {"decisions": buttons(conversion) if allowed else [], **(kwargs.pop("extra_context", None) or {})}
+        response: HttpResponse = super().change_view(request, object_id, *args, extra_context=extra, **kwargs)
+        return response
 
     @display(description=_("deal name"), ordering="lead_name")
     def name(self, conversion: Conversion) -> str:
@@ -112,7 +144,11 @@ class ConversionAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         conversions: QuerySet[Conversion] = super().get_queryset(request)
-        return conversions.annotate(status=conversion_status(timezone.now()))
+        return conversions.annotate(
+            status=conversion_status(timezone.now()),
+            payout_number=last_payout("pk"),
+            paid_on=last_payout("paid_on"),
+        )
 
     @display(description="AmoCRM")
     def deal(self, conversion: Conversion) -> str:
@@ -152,68 +188,3 @@ class EarningAdmin(ReadOnlyAdmin):
     def conversion_link(self, entry: Earning) -> str:
         lead_id = entry.conversion.lead_id
         return list_link("referrals_conversion", f"q={lead_id}", lead_id)
-
-
-class ReferrerForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Checks a code in words that tell what to do, where the database would only refuse it."""
-
-    def clean_code(self) -> str:
-        """Return the code in lower case, as hooks are matched."""
-        code: str = self.cleaned_data["code"].strip().lower()
-        if not code.startswith("ref_") or code == "ref_":
-            raise forms.ValidationError(_("A code begins with ref_, for example ref_aigerim."))
-        return code
-
-
-@admin.register(Referrer)
-class ReferrerAdmin(PanelAdmin):
-    form = ReferrerForm
-    list_display = ("code", "name", "claimed_label", "active", "conversions", "balance", "created_at")
-    list_filter = ("claimed", "active")
-    search_fields = ("code", "name", "phone", "email")
-    search_help_text = _("Code, name, phone or e-mail")
-    fields = ("code", "name", ("phone", "email"), ("claimed", "active"), ("balance", "conversions"), "created_at")
-    ordering = ("code",)
-
-    @display(description=_("claimed"), ordering="claimed")
-    def claimed_label(self, referrer: Referrer) -> str:
-        return label(gettext("Claimed"), "success") if referrer.claimed else label(gettext("Not claimed"), "warning")
-
-    @display(description=_("balance"), ordering="balance")
-    def balance(self, referrer: Any) -> str:
-        return money(getattr(referrer, "balance", Decimal(0)))
-
-    @display(description=_("conversions"), ordering="won_conversions")
-    def conversions(self, referrer: Any) -> str:
-        if not referrer.pk:
-            return EMPTY
-        return list_link("referrals_conversion", f"q={referrer.code}", referrer.won_conversions)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Referrer]:
-        return with_balance(super().get_queryset(request))
-
-    def save_model(self, request: HttpRequest, obj: Referrer, form: Any, change: bool) -> None:
-        """Save, and let what this referrer earned be paid or held accordingly."""
-        super().save_model(request, obj, form, change)
-        ledger.release_or_hold(obj)
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Referrer | None = None) -> tuple[str, ...]:
-        """Keep the code: conversions came by it."""
-        always = ("balance", "conversions", "created_at")
-        return ("code", *always) if obj else always
-
-    def get_fields(self, request: HttpRequest, obj: Referrer | None = None) -> Any:
-        return self.fields if obj else ("code", "name", ("phone", "email"), ("claimed", "active"))
-
-
-@admin.register(CommissionPlan)
-class CommissionPlanAdmin(PanelAdmin):
-    list_display = ("name", "terms", "valid_from", "valid_to")
-    fields = ("name", ("kind", "value"), ("valid_from", "valid_to"))
-    ordering = ("-valid_from",)
-
-    @display(description=_("commission"))
-    def terms(self, plan: CommissionPlan) -> str:
-        if plan.kind == CommissionPlan.Kind.PERCENT:
-            return format_html("{} %", f"{plan.value.normalize():f}".replace(".", ","))
-        return money(plan.value)

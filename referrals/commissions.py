@@ -9,6 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 
 TENGE = Decimal(1)
 NOTHING = Decimal(0)
+# From how many won conversions in the referrer's month each rate of a tiered plan applies: to every one of them.
+TIERS = (1, 3, 5, 8)
 
 # What is posted, by the day from which it can be paid.
 Dated = Mapping[datetime, Decimal]
@@ -16,28 +18,72 @@ Dated = Mapping[datetime, Decimal]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A commission plan; valid from `valid_from` until the day before `valid_to` (None: without end)."""
+    """A version of a commission plan; valid from `valid_from` until the day before `valid_to` (None: without end)."""
 
     id: int
     name: str
-    kind: str  # percent, fixed
-    value: Decimal  # percent of the amount, or tenge
+    kind: str  # percent, fixed, percent_tiers, fixed_tiers
+    value: Decimal | None  # percent of the amount, or tenge; None of a tiered plan
     valid_from: date
     valid_to: date | None
+    rates: tuple[Decimal, ...] = ()  # of a tiered plan, one for each of TIERS
+    cap: Decimal | None = None  # tenge for one sale
+    first_sale_only: bool = False  # of a customer
+    group: int | None = None  # for whom; neither: for everyone
+    referrer: int | None = None
+
+    @property
+    def is_tiered(self) -> bool:
+        """Return whether what a sale earns depends on the others of its month."""
+        return self.kind.endswith("tiers")
+
+    @property
+    def is_percent(self) -> bool:
+        """Return whether the rate is a percentage, else it is tenge."""
+        return self.kind.startswith("percent")
+
+    def rate(self, count: int) -> Decimal:
+        """Return the rate, percent or tenge, where the referrer's month has `count` won conversions."""
+        return self.rates[tier(count)] if self.value is None else self.value
 
 
-def plan_for(day: date, plans: Iterable[Plan]) -> Plan | None:
-    """Return the plan that held on a business day; None when there was none. Plans do not overlap."""
-    return next(
-        (plan for plan in plans if plan.valid_from <= day and (plan.valid_to is None or day < plan.valid_to)), None
-    )
+def tier(count: int) -> int:
+    """Return the index in TIERS that a number of won conversions reaches; the first one for none."""
+    return max(sum(count >= start for start in TIERS) - 1, 0)
 
 
-def commission(amount: Decimal | None, plan: Plan | None) -> Decimal:
-    """Return the commission in whole tenge, halves rounded up. An unknown amount, or no plan, earns nothing yet."""
-    if amount is None or plan is None:
+def plan_for(day: date, plans: Iterable[Plan], *, referrer: int | None = None, group: int | None = None) -> Plan | None:
+    """Return the plan that held on a business day; None when there was none.
+
+    The referrer's own plan comes before the group's, and that before everyone's. Plans of the same people do not
+    overlap.
+    """
+    best: Plan | None = None
+    for plan in plans:
+        if not (plan.valid_from <= day and (plan.valid_to is None or day < plan.valid_to)):
+            continue
+        if plan.referrer is not None:
+            if plan.referrer == referrer:
+                return plan
+        elif plan.group is None:
+            best = best or plan
+        elif plan.group == group:
+            best = plan
+    return best
+
+
+def commission(amount: Decimal | None, plan: Plan | None, *, count: int = 1, refunded: Decimal = NOTHING) -> Decimal:
+    """Return the commission in whole tenge, halves rounded up. An unknown amount, or no plan, earns nothing yet.
+
+    `count` is the number of won conversions in the referrer's month; `refunded` is what the customer got back of the
+    amount: all of it leaves nothing to earn, of a fixed sum either.
+    """
+    if amount is None or plan is None or (refunded and refunded >= amount):
         return NOTHING
-    earned = plan.value if plan.kind == "fixed" else amount * plan.value / 100
+    rate = plan.rate(count)
+    earned = (amount - refunded) * rate / 100 if plan.is_percent else rate
+    if plan.cap is not None:
+        earned = min(earned, plan.cap)
     return earned.quantize(TENGE, ROUND_HALF_UP)
 
 

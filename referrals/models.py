@@ -4,14 +4,28 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.contrib.postgres.constraints import ExclusionConstraint
-from django.contrib.postgres.fields import DateRangeField, RangeOperators
-from django.core.validators import MinValueValidator
+from django.contrib.postgres.fields import ArrayField, BigIntegerRangeField, DateRangeField, RangeOperators
 from django.db import models
-from django.db.models import F, Func, Q
-from django.db.models.functions import Now
+from django.db.models import F, Func, Q, Value
+from django.db.models.functions import Coalesce, Now
 from django.utils.translation import gettext_lazy as _
 
 from webhooks.models import WebhookDelivery
+
+
+class ReferrerGroup(models.Model):
+    """Referrers who earn by plans of their own."""
+
+    name = models.CharField(_("name"), max_length=100, unique=True)
+
+    class Meta:
+        db_table = "referrer_groups"
+        ordering = ["name"]
+        verbose_name = _("group of referrers")
+        verbose_name_plural = _("groups of referrers")
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class Referrer(models.Model):
@@ -21,6 +35,15 @@ class Referrer(models.Model):
     name = models.CharField(_("name"), max_length=200, blank=True)
     phone = models.CharField(_("phone"), max_length=32, blank=True)
     email = models.EmailField(_("e-mail"), blank=True)
+    group = models.ForeignKey(
+        ReferrerGroup,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="referrers",
+        verbose_name=_("group"),
+        help_text=_("Sales from now on earn by the group's plan, if it has one."),
+    )
     active = models.BooleanField(_("active"), default=True)
     claimed = models.BooleanField(_("claimed"), default=False, help_text=_("Until then it accrues and is not payable."))
     created_at = models.DateTimeField(_("created at"), db_default=Now())
@@ -36,20 +59,75 @@ class Referrer(models.Model):
         return self.name or self.code
 
 
+def _range(column: str) -> Func:
+    """Return a foreign key as a range of one number, 0 for none: GiST compares ranges without an extension."""
+    number = Coalesce(F(column), Value(0))
+    return Func(number, number, Value("[]"), function="int8range", output_field=BigIntegerRangeField())
+
+
 class CommissionPlan(models.Model):
-    """What a conversion earns, by the day of the sale. `valid_to` is the first day on which it is no longer valid."""
+    """What a conversion earns, by the day of the sale: for one referrer, else for a group, else for everyone.
+
+    Terms never change (trigger): other terms are a new version, and conversions keep the version they earned by. Only
+    the end may move: `valid_to` is the first day on which it no longer holds; one equal to `valid_from` never held.
+    """
 
     class Kind(models.TextChoices):
         PERCENT = "percent", _("Percent of the amount")
         FIXED = "fixed", _("Fixed sum")
+        PERCENT_TIERS = "percent_tiers", _("Percent by sales in the month")
+        FIXED_TIERS = "fixed_tiers", _("Fixed sum by sales in the month")
+
+    TIERED = (Kind.PERCENT_TIERS, Kind.FIXED_TIERS)
+    RATES = ("rate_from_1", "rate_from_3", "rate_from_5", "rate_from_8")
+    TERMS = ("group", "referrer", "kind", "value", *RATES, "cap", "first_sale_only", "valid_from")
 
     name = models.CharField(_("name"), max_length=100)
-    kind = models.CharField(_("kind"), max_length=7, choices=Kind, default=Kind.PERCENT)
-    value = models.DecimalField(_("value"), max_digits=12, decimal_places=2, validators=[MinValueValidator(0)])
+    group = models.ForeignKey(
+        ReferrerGroup, on_delete=models.PROTECT, null=True, blank=True, related_name="plans", verbose_name=_("group")
+    )
+    referrer = models.ForeignKey(
+        Referrer, on_delete=models.PROTECT, null=True, blank=True, related_name="plans", verbose_name=_("referrer")
+    )
+    kind = models.CharField(_("kind"), max_length=13, choices=Kind, default=Kind.PERCENT)
+    value = models.DecimalField(
+        _("value"), max_digits=12, decimal_places=2, null=True, blank=True, help_text=_("Percent, or tenge a sale.")
+    )
+    rate_from_1 = models.DecimalField(_("1–2 sales"), max_digits=12, decimal_places=2, null=True, blank=True)
+    rate_from_3 = models.DecimalField(_("3–4 sales"), max_digits=12, decimal_places=2, null=True, blank=True)
+    rate_from_5 = models.DecimalField(_("5–7 sales"), max_digits=12, decimal_places=2, null=True, blank=True)
+    rate_from_8 = models.DecimalField(_("8 sales and more"), max_digits=12, decimal_places=2, null=True, blank=True)
+    cap = models.DecimalField(
+        _("at most, ₸"), max_digits=12, decimal_places=0, null=True, blank=True, help_text=_("For one sale.")
+    )
+    first_sale_only = models.BooleanField(
+        _("first sale only"),
+        default=False,
+        db_default=False,
+        help_text=_("Of a customer's sales only the first earns."),
+    )
     valid_from = models.DateField(_("valid from"))
     valid_to = models.DateField(
         _("valid to"), null=True, blank=True, help_text=_("The first day on which it no longer holds.")
     )
+    version = models.PositiveSmallIntegerField(_("version"), default=1, db_default=1, editable=False)
+    replaces = models.OneToOneField(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="replaced_by",
+        verbose_name=_("replaces"),
+    )
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        editable=False,
+        related_name="+",
+        verbose_name=_("made by"),
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now(), editable=False)
 
     class Meta:
         db_table = "commission_plans"
@@ -57,11 +135,51 @@ class CommissionPlan(models.Model):
         verbose_name = _("commission plan")
         verbose_name_plural = _("commission plans")
         constraints = [
-            models.CheckConstraint(condition=Q(value__gte=0), name="plan_value_not_negative"),
-            models.CheckConstraint(condition=~Q(kind="percent") | Q(value__lte=100), name="plan_percent_at_most_100"),
+            models.CheckConstraint(
+                condition=Q(
+                    kind__in=["percent", "fixed"],
+                    value__isnull=False,
+                    rate_from_1=None,
+                    rate_from_3=None,
+                    rate_from_5=None,
+                    rate_from_8=None,
+                )
+                | Q(
+                    kind__in=["percent_tiers", "fixed_tiers"],
+                    value=None,
+                    rate_from_1__isnull=False,
+                    rate_from_3__isnull=False,
+                    rate_from_5__isnull=False,
+                    rate_from_8__isnull=False,
+                ),
+                name="plan_has_its_rates",
+            ),
+            models.CheckConstraint(
+                condition=(Q(value=None) | Q(value__gte=0))
+                & (Q(rate_from_1=None) | Q(rate_from_1__gte=0))
+                & (Q(rate_from_3=None) | Q(rate_from_3__gte=0))
+                & (Q(rate_from_5=None) | Q(rate_from_5__gte=0))
+                & (Q(rate_from_8=None) | Q(rate_from_8__gte=0)),
+                name="plan_value_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="percent") | Q(value__lte=100),
+                name="plan_percent_at_most_100",
+            ),
+            models.CheckConstraint(
+                condition=~Q(kind="percent_tiers")
+                | Q(rate_from_1__lte=100, rate_from_3__lte=100, rate_from_5__lte=100, rate_from_8__lte=100),
+                name="plan_percents_at_most_100",
+            ),
+            models.CheckConstraint(condition=Q(cap=None) | Q(cap__gt=0), name="plan_cap_positive"),
+            models.CheckConstraint(condition=Q(group=None) | Q(referrer=None), name="plan_one_audience"),
+            models.CheckConstraint(condition=Q(valid_to=None) | Q(valid_to__gte=F("valid_from")), name="plan_dates"),
             ExclusionConstraint(
                 name="plan_no_overlap",
+                violation_error_message=_("Another plan for the same people holds on some of these days."),
                 expressions=[
+                    (_range("group"), RangeOperators.OVERLAPS),
+                    (_range("referrer"), RangeOperators.OVERLAPS),
                     (
                         Func(F("valid_from"), F("valid_to"), function="daterange", output_field=DateRangeField()),
                         RangeOperators.OVERLAPS,
@@ -72,6 +190,10 @@ class CommissionPlan(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+# Conversions that a person has to release or reject. Two more holds wait for the referrer, not for a decision.
+UNDECIDED = Q(state="won", rejected="") & ~Q(hold_reason__in=["", "unclaimed", "inactive"])
 
 
 class Conversion(models.Model):
@@ -95,6 +217,7 @@ class Conversion(models.Model):
     )
     contact_id = models.BigIntegerField(_("customer"), null=True, blank=True, help_text=_("The contact in AmoCRM."))
     utm_source = models.TextField(_("utm_source"))
+    utm_campaign = models.TextField(_("utm_campaign"), blank=True, db_default="", default="")
     pipeline_id = models.BigIntegerField(_("pipeline"), null=True, blank=True)
     sale_amount = models.DecimalField(
         _("amount"), max_digits=14, decimal_places=0, null=True, blank=True, help_text=_("Empty: not known yet.")
@@ -130,6 +253,7 @@ class Conversion(models.Model):
         verbose_name = _("conversion")
         verbose_name_plural = _("conversions")
         indexes = [
+            models.Index("sale_date", name="conversion_undecided", condition=UNDECIDED),  # what waits for a person
             models.Index("sale_date", name="conversion_date"),  # dashboard: a period
             models.Index("referrer", "sale_date", name="conversion_referrer_date"),  # a referrer's month
             # the sales of one customer
@@ -196,3 +320,51 @@ class Earning(models.Model):
 
     def __str__(self) -> str:
         return f"{self.conversion_id}/{self.seq} {self.amount}"
+
+
+class Decision(models.Model):
+    """What a person decided of a conversion, for one referrer. Append-only; the ledger follows from all of them."""
+
+    class Kind(models.TextChoices):
+        RELEASE = "release", _("Released")
+        REJECT = "reject", _("Rejected")
+        REOPEN = "reopen", _("Rejection withdrawn")
+        REFUND = "refund", _("Refund to the customer")
+        CORRECTION = "correction", _("Correction")
+        RECALCULATION = "recalculation", _("Recalculated")
+
+    conversion = models.ForeignKey(
+        Conversion, on_delete=models.PROTECT, related_name="decisions", verbose_name=_("conversion")
+    )
+    referrer = models.ForeignKey(
+        Referrer, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("referrer")
+    )
+    kind = models.CharField(_("decision"), max_length=13, choices=Kind)
+    holds = ArrayField(models.CharField(max_length=16, choices=Conversion.Hold), default=list, verbose_name=_("holds"))
+    amount = models.DecimalField(_("amount"), max_digits=14, decimal_places=0, null=True)
+    reason = models.TextField(_("reason"), blank=True, default="")
+    by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+", db_index=False, verbose_name=_("by whom")
+    )
+    created_at = models.DateTimeField(_("created at"), db_default=Now())
+
+    class Meta:
+        db_table = "referral_decisions"
+        default_permissions = ("add", "view")
+        verbose_name = _("decision")
+        verbose_name_plural = _("decisions")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(kind="release", holds__len__gt=0) | (~Q(kind="release") & Q(holds__len=0) & ~Q(reason="")),
+                name="decision_says_why",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="refund", amount__gt=0)
+                | (Q(kind="correction", amount__isnull=False) & ~Q(amount=0))
+                | (~Q(kind__in=["refund", "correction"]) & Q(amount=None)),
+                name="decision_amount",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.conversion_id} {self.get_kind_display()}"

@@ -1,34 +1,189 @@
-"""The Referral Dashboard, a page of the admin site."""
+"""The Referral Dashboard: a page of the admin site, the ledger behind its numbers, and both as files."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.http import HttpRequest, HttpResponse
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from onai_project.charts import money_chart
-from onai_project.periods import PRESETS, period_from_query
-from referrals.dashboard import referral_dashboard
+from onai_project.comparison import Change
+from onai_project.exports import csv_response, file_name, xlsx_response
+from onai_project.filters import Filter
+from onai_project.periods import PRESETS, Period, period_from_query
+from onai_project.tables import Table
+from referrals import reports
+from referrals.commissions import NOTHING
+from referrals.dashboard import ReferralDashboard, entries_of, referral_dashboard
+from referrals.models import Earning, Referrer
+from referrals.payouts.models import Payout, PayoutItem
+from referrals.status import Status, entry_status
+
+PERMISSION = "referrals.view_conversion"
+# More rows nobody reads on a page; the files have all.
+LINES_SHOWN = 50
+PER_PAGE = 50
+# More than that takes longer than people wait for a file: a shorter period, please.
+MAX_EXPORTED = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """What a URL asks the dashboard for, and "" or what is wrong with it."""
+
+    period: Period
+    problem: str
+    referrer: Referrer | None
+    status: str
+
+
+def read_screen(query: QueryDict) -> Screen:
+    """Return the state that a query string holds; what it does not say or says wrongly is the default."""
+    period, problem = period_from_query(query)
+    code = query.get("referrer", "").replace("\x00", "")[:500]
+    referrer = Referrer.objects.filter(code=code).first() if code else None
+    if code and referrer is None:
+        problem = problem or _("There is no such referrer. All of them are shown.")
+    status = query.get("status", "")
+    return Screen(period, problem, referrer, status if status in Status.values else "")
 
 
 def dashboard(request: HttpRequest) -> HttpResponse:
-    """Show the conversions and commissions of a period (`?period=` or `?from=&to=`)."""
-    if not request.user.has_perm("referrals.view_conversion"):
-        raise PermissionDenied
-    period, problem = period_from_query(request.GET)
-    data = referral_dashboard(period)
+    """Show the conversions and commissions of a period (`?period=` or `?from=&to=`), of one `?referrer=` if given."""
+    screen, data = _open(request)
+    lines = reports.lines_table(data, request.GET)
     context = {
         **admin.site.each_context(request),
         "title": _("Referral Dashboard"),
         "data": data,
         "presets": PRESETS,
-        "problem": problem,
+        "problem": screen.problem,
+        "filters": _filters(screen),
+        "changes": {
+            "conversions": Change(data.totals.conversions, data.before.totals.conversions),
+            "sales_sum": Change(data.totals.sales_sum, data.before.totals.sales_sum),
+            "accrued": Change(data.commission.accrued, data.before.accrued),
+        },
         "chart": money_chart(
             [(day.day, day.totals.known, day.totals.conversions) for day in data.days],
             money=_("Sales sum"),
             count=_("Conversions"),
+            before=[day.totals.known for day in data.before.days],
+            before_name=_("Sales sum before"),
         ),
+        "days": reports.days_table(data, request.GET),
+        "lines": _cut(lines, LINES_SHOWN),
+        "lines_left": max(0, len(lines.rows) - LINES_SHOWN),
+        "latest": reports.conversions_table("latest", _("Latest conversions"), data.latest),
+        "held": reports.conversions_table("held", _("Waiting for a decision"), data.held),
+        "unclaimed": reports.unclaimed_table(data),
+        "query": request.GET.urlencode(),
     }
     return TemplateResponse(request, "referrals/dashboard.html", context)
+
+
+def entries(request: HttpRequest) -> HttpResponse:
+    """Show the ledger entries behind the dashboard's numbers, page by page; `?status=` those of one status."""
+    screen, found = _listed(request)
+    whole = found.aggregate(count=Count("pk"), sum=Sum("amount"))
+    count, total = whole["count"], whole["sum"]
+    number = _number(request.GET.get("page", ""))
+    first = (number - 1) * PER_PAGE
+    page = list(found[first : first + PER_PAGE])
+    titles = reports.status_titles()
+    context = {
+        **admin.site.each_context(request),
+        "title": _("Entries of the dashboard"),
+        "data": {"period": screen.period},
+        "presets": PRESETS,
+        "problem": screen.problem,
+        "filters": [*_filters(screen), Filter("status", _("State"), screen.status or None, list(titles.items()))],
+        "table": reports.entries_table(page, titles),
+        "count": count,
+        "total": total or NOTHING,
+        "first": first + 1,
+        "last": first + len(page),
+        "newer": number - 1,
+        "older": number + 1 if first + PER_PAGE < count else 0,
+        "too_many": count > MAX_EXPORTED,
+        "max_exported": MAX_EXPORTED,
+        "query": request.GET.urlencode(),
+    }
+    return TemplateResponse(request, "referrals/entries.html", context)
+
+
+def dashboard_csv(request: HttpRequest, table: str) -> HttpResponse:
+    """Give one table of the dashboard as the page has it, all its rows: totals, lines or days."""
+    screen, data = _open(request)
+    tables = {one.key: one for one in _tables(data, request.GET)}
+    if table not in tables:
+        raise Http404
+    return csv_response(tables[table], file_name(f"referrals-{table}", screen.period))
+
+
+def dashboard_xlsx(request: HttpRequest) -> HttpResponse:
+    """Give all tables of the dashboard as one workbook."""
+    screen, data = _open(request)
+    return xlsx_response(_tables(data, request.GET), file_name("referrals", screen.period))
+
+
+def entries_file(request: HttpRequest, ending: str) -> HttpResponse:
+    """Give the list of entries as a file: csv or xlsx."""
+    screen, found = _listed(request)
+    if found.count() > MAX_EXPORTED:
+        raise Http404
+    table = reports.entries_table(found, reports.status_titles())
+    name = file_name("referral-entries", screen.period)
+    return csv_response(table, name) if ending == "csv" else xlsx_response([table], name)
+
+
+def select_entries(screen: Screen) -> QuerySet[Any]:
+    """Return the entries that a screen lists, the latest sale first, with `status` and `payout_number`."""
+    live = PayoutItem.objects.filter(earning=OuterRef("pk"), live=True)
+    found: QuerySet[Any] = entries_of(screen.period, screen.referrer).annotate(
+        status=entry_status(timezone.now()), payout_number=Subquery(live.values("payout")[:1])
+    )
+    paid = {"payout_items__live": True, "payout_items__payout__state": Payout.State.PAID}
+    if screen.status == Status.PAID:
+        found = found.filter(**paid)  # as the status says, and quicker: most are
+    elif screen.status:
+        found = found.filter(status=screen.status)
+    return found.select_related("conversion", "referrer").order_by("-conversion__sale_date", "-pk")
+
+
+def _open(request: HttpRequest) -> tuple[Screen, ReferralDashboard]:
+    if not request.user.has_perm(PERMISSION):
+        raise PermissionDenied
+    screen = read_screen(request.GET)
+    return screen, referral_dashboard(screen.period, referrer=screen.referrer)
+
+
+def _listed(request: HttpRequest) -> tuple[Screen, QuerySet[Earning]]:
+    if not (request.user.has_perm(PERMISSION) and request.user.has_perm("referrals.view_earning")):
+        raise PermissionDenied
+    screen = read_screen(request.GET)
+    return screen, select_entries(screen)
+
+
+def _filters(screen: Screen) -> list[Filter]:
+    # No list to choose from, for there may be thousands; the table leads to each.
+    return [Filter("referrer", _("Referrer"), str(screen.referrer) if screen.referrer else None)]
+
+
+def _tables(data: ReferralDashboard, query: QueryDict) -> list[Table]:
+    return [reports.totals_table(data), reports.lines_table(data, query), reports.days_table(data, query)]
+
+
+def _cut(table: Table, rows: int) -> Table:
+    return Table(table.key, table.title, table.columns, table.rows[:rows], table.total, table.sort)
+
+
+def _number(text: str) -> int:
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1

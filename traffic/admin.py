@@ -25,6 +25,7 @@ from onai_project.admin_base import (
     money,
     reason_text,
 )
+from traffic import digest_admin  # noqa: F401
 from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification, Targetologist
 from traffic.rules import admin as rules_admin  # noqa: F401
@@ -135,7 +136,6 @@ class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
         "targetologist",
         "chat_shown",
         "status_label",
-        "attempts",
         "notified_at",
         "problem",
     )

@@ -99,7 +99,7 @@ def _sold(facts: SaleFields, sale: Sale | None) -> str:
             "",
             _fact(_("Targetologist"), f"<b>{quoted(_owner(facts, sale))}</b>"),
             *_facts(facts, sale),
-            *([_fact(_("By the rule"), quoted(_why(sale)))] if sale is not None and sale.targetologist else []),
+            *([_fact(_("Why"), quoted(_why(sale)))] if sale is not None and sale.targetologist else []),
             *_sums(facts.targetologist),
             "",
             *_links(facts, sale),

@@ -14,6 +14,9 @@ from traffic.decision_models import ReattributionRun as ReattributionRun
 from traffic.decision_models import RuleVersion as RuleVersion
 from traffic.decision_models import SaleAttribution as SaleAttribution
 from traffic.decision_models import SaleOverride as SaleOverride
+from traffic.digest_models import Digest as Digest
+from traffic.digest_models import DigestKind as DigestKind
+from traffic.digest_models import DigestSchedule as DigestSchedule
 
 
 class Targetologist(models.Model):

@@ -4,24 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db import connection, transaction
+
 from webhooks import bulk
 from webhooks.amocrm import events
 from webhooks.amocrm.api import Item
-from webhooks.models import Contact
+from webhooks.deals import lock_deals
+from webhooks.models import Contact, Deal
+from webhooks.signals import tell
 
 _FIELDS = ("contact_id", "name", "phone", "email")
 # Bounds a cell of a list; longer ones are nobody's name.
 MAX_LENGTH = 300
+# "cust" in bytes, and the contact: PostgreSQL's advisory locks share one space of integers in a database.
+LOCK = 0x63757374_00000000
 
 
 def save(people: Iterable[Item]) -> None:
-    """Store contacts as the API tells them; one that is there already stays as it is."""
+    """Store contacts as the API tells them; one that is there already stays as it is. Who follows their deals is told.
+
+    The deals are told of in a transaction of their own, after the contacts are there: whoever took in one of them
+    meanwhile held its customer's lock (law 5: deals, then customers).
+    """
     rows = [
         (item["id"], _clean(item.get("name")), _first(item, "PHONE"), _first(item, "EMAIL"))
         for item in people
         if isinstance(item.get("id"), int)
     ]
-    bulk.insert(Contact, _FIELDS, rows, ignore_conflicts=True)
+    contacts = [row[0] for row in rows]
+    with transaction.atomic():
+        lock_customers(contacts)
+        bulk.insert(Contact, _FIELDS, rows, ignore_conflicts=True)
+    with transaction.atomic():
+        won = Deal.objects.filter(contact_id__in=contacts, won_at__isnull=False)
+        if deals := lock_deals(list(won.values_list("lead_id", flat=True))):
+            tell(deals, live=False)
+
+
+def lock_customers(contact_ids: Iterable[int]) -> None:
+    """Have these customers to oneself until the transaction ends: what is known of them, and of all their deals.
+
+    Nobody else then decides which of a customer's sales was the first, or stores what the API tells of them.
+    """
+    keys = sorted({LOCK | (contact_id & 0xFFFFFFFF) for contact_id in contact_ids})
+    if keys:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [keys])
 
 
 def _first(item: Item, code: str) -> str:

@@ -1,4 +1,4 @@
-"""The doors of the system: an app contributes its endpoint here, in its AppConfig.ready()."""
+"""What apps contribute for all, in AppConfig.ready(): the doors of the system, and whose a paid campaign is."""
 
 from __future__ import annotations
 
@@ -47,6 +47,26 @@ def register(endpoint: Endpoint) -> None:
 def endpoints() -> tuple[Endpoint, ...]:
     """Return all endpoints, in the order of registration."""
     return tuple(_endpoints.values())
+
+
+# utm_campaign → whose paid campaign that is, as people say it; what nobody claims is left out.
+CampaignOwners = Callable[[Collection[str]], dict[str, str]]
+
+_campaign_owners: list[CampaignOwners] = []
+
+
+def register_campaign_owners(owners: CampaignOwners) -> None:
+    """Add an app that knows whose paid campaigns are."""
+    _campaign_owners.append(owners)
+
+
+def campaign_owners(campaigns: Collection[str]) -> dict[str, str]:
+    """Return of these campaigns (utm_campaign) whose they are; those that nobody claims are left out."""
+    named = {campaign for campaign in campaigns if campaign}
+    found: dict[str, str] = {}
+    for owners in _campaign_owners if named else ():
+        found = owners(named) | found
+    return found
 
 
 def doors() -> dict[str, Endpoint]:

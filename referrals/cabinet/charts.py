@@ -57,7 +57,9 @@ class Segment:
 def segments(balance: Balance) -> list[Segment]:
     """Return the parts of the balance side by side; parts of nothing or less are left out."""
     parts = [
-        (name, amount) for name in ("paid", "available", "waiting", "hold") if (amount := getattr(balance, name)) > 0
+        (name, amount)
+        for name in ("paid", "in_payout", "available", "waiting", "hold")
+        if (amount := getattr(balance, name)) > 0
     ]
     total = sum((amount for _, amount in parts), Decimal(0))
     bar, x = [], 0

@@ -16,6 +16,7 @@ from referrals.cabinet import links, selectors, wording
 from referrals.cabinet.models import CabinetMessage, OneTimeToken
 from referrals.cabinet.tokens import token_issue
 from referrals.models import Earning, Referrer
+from referrals.payouts.accounts import masked_account
 
 Kind = CabinetMessage.Kind
 
@@ -27,6 +28,8 @@ def text_of(message: CabinetMessage) -> str:
             return _accrual(message)
         if message.kind == Kind.REVERSAL:
             return _reversal(message)
+        if message.kind == Kind.PAYOUT:
+            return _payout(message)
         if message.kind == Kind.HINT or message.referrer is None:
             return _hint(message.referrer)
         return _ANSWERS[Kind(message.kind)](message.referrer)
@@ -57,6 +60,20 @@ def _reversal(message: CabinetMessage) -> str:
         _line(_("Reason"), quoted(wording.entry_reason(entry))),
     ]
     return "\n".join([*lines, "", _cabinet()])
+
+
+def _payout(message: CabinetMessage) -> str:
+    payout = message.payout
+    assert payout is not None  # a constraint of the table
+    statement = settings.SITE_URL + reverse("cabinet:payout", args=[payout.pk])
+    lines = [
+        "💸 " + _bold(_("Paid to you"), money(payout.amount)),
+        "",
+        _line(_("Payout"), str(payout)),
+        _line(_("Transferred on"), wording.date_text(payout.paid_on) if payout.paid_on else "—"),
+        _line(_("To the account"), quoted(masked_account(payout.account))),
+    ]
+    return "\n".join([*lines, "", _link(statement, _("What it consists of"))])
 
 
 def _sign_in(referrer: Referrer) -> str:
@@ -91,6 +108,7 @@ def _balance(referrer: Referrer) -> str:
         _bold(_("To be paid"), money(balance.available)),
         _line(_("Waiting"), money(balance.waiting)),
         _line(_("Held back"), money(balance.hold)),
+        *([_line(_("On its way"), money(balance.in_payout))] if balance.in_payout else []),
         _line(_("Paid"), money(balance.paid)),
         "",
         quoted(wording.balance_sentence(balance)),

@@ -169,6 +169,7 @@ class CabinetMessage(OutboxMessage):
     class Kind(models.TextChoices):
         ACCRUAL = "accrual", _("New commission")
         REVERSAL = "reversal", _("Commission taken back")
+        PAYOUT = "payout", _("Payout")
         SIGN_IN = "sign_in", _("Sign-in link")
         START = "start", _("Answer to /start")
         LINKED = "linked", _("Chat linked")
@@ -184,6 +185,9 @@ class CabinetMessage(OutboxMessage):
     earning = models.ForeignKey(
         Earning, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("ledger entry")
     )
+    payout = models.ForeignKey(
+        "payouts.Payout", on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("payout")
+    )
     update_id = models.BigIntegerField(_("Telegram update"), null=True, help_text=_("What the bot answers to."))
 
     class Meta(OutboxMessage.Meta):
@@ -195,11 +199,16 @@ class CabinetMessage(OutboxMessage):
         constraints = [
             # One message per fact (law 8), and one answer per update, however often Telegram brings it.
             models.UniqueConstraint(fields=["chat", "earning"], name="cabinet_message_once"),
+            models.UniqueConstraint(fields=["chat", "payout"], name="cabinet_payout_told_once"),
             models.UniqueConstraint(fields=["update_id"], name="cabinet_answer_once"),
             models.CheckConstraint(
                 condition=Q(kind__in=["accrual", "reversal"], earning__isnull=False)
                 | (~Q(kind__in=["accrual", "reversal"]) & Q(earning__isnull=True)),
                 name="cabinet_message_has_its_entry",
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="payout", payout__isnull=False) | (~Q(kind="payout") & Q(payout__isnull=True)),
+                name="cabinet_message_has_its_payout",
             ),
             models.CheckConstraint(condition=Q(chat__isnull=False), name="cabinet_message_has_chat"),
         ]

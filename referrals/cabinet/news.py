@@ -70,3 +70,18 @@ def _never_told(entry: Earning) -> bool:
     )
     cancelled = told.filter(notification_status=Status.PENDING).update(notification_status=Status.CANCELLED)
     return bool(cancelled) and not told.exclude(notification_status=Status.CANCELLED).exists()
+
+
+def tell_of_payouts(*, payout_ids: Collection[int]) -> None:
+    """Write a message for each of these payouts whose referrer has a chat and wants to hear of payouts; once."""
+    linked = LinkedChat.objects.filter(referrer__payouts__in=payout_ids, payouts=True).values_list(
+        "chat_id", "referrer_id", "referrer__payouts"
+    )
+    CabinetMessage.objects.bulk_create(
+        (
+            CabinetMessage(chat_id=chat, referrer_id=referrer, kind=Kind.PAYOUT, payout_id=payout)
+            for chat, referrer, payout in linked
+            if payout in payout_ids
+        ),
+        ignore_conflicts=True,
+    )

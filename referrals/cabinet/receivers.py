@@ -1,12 +1,14 @@
-"""What the cabinet takes from webhooks: when the ledger may have moved."""
+"""What the cabinet takes from webhooks and the ledger: when there may be news for referrers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Any
 
 from django.dispatch import receiver
 
 from referrals.cabinet.news import tell_of_entries
+from referrals.signals import entries_posted
 from webhooks.merge import DealState
 from webhooks.signals import deal_by_deal_on_failure, deals_changed
 
@@ -17,3 +19,9 @@ def tell_referrers(deals: Sequence[DealState], *, live: bool) -> None:
     """Referrers hear of what just happened; replay and resync make no message (law 8)."""
     if live:
         tell_of_entries(lead_ids=[deal.lead_id for deal in deals])
+
+
+@receiver(entries_posted)
+def tell_of_decisions(lead_ids: Collection[int], **_: Any) -> None:
+    """Referrers hear of what a person decided."""
+    tell_of_entries(lead_ids=lead_ids)

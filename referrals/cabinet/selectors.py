@@ -8,18 +8,22 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Case, CharField, Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db import connection
+from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
 from django.db.models.functions import Coalesce, TruncMonth
 from django.utils import timezone
 
 from onai_project.periods import day_start, today, zone
-from referrals.commissions import NOTHING, Plan, plan_for
-from referrals.ledger import select_plans
+from referrals.commissions import NOTHING, Plan
 from referrals.models import Conversion, Earning, Referrer
-from referrals.status import conversion_status
+from referrals.parts import POSTED, SUMS
+from referrals.payouts.models import Payout
+from referrals.plans import plan_of, select_plans
+from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
 
 # The chart: a year, this month included.
 MONTHS = 12
+_BALANCE = f"SELECT {SUMS} FROM ({POSTED} WHERE entry.referrer_id = %(referrer)s) AS posted"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,7 @@ class Balance:
     hold: Decimal = NOTHING
     waiting: Decimal = NOTHING
     available: Decimal = NOTHING
+    in_payout: Decimal = NOTHING
     paid: Decimal = NOTHING
     next_at: datetime | None = None  # when the first of what waits becomes available …
     next_amount: Decimal = NOTHING  # … and how much that is
@@ -36,7 +41,7 @@ class Balance:
     @property
     def owed(self) -> Decimal:
         """All that is not paid yet."""
-        return self.hold + self.waiting + self.available
+        return self.hold + self.waiting + self.available + self.in_payout
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +70,33 @@ class Sale:
     day: datetime
     amount: Decimal | None
     commission: Decimal
-    status: str  # hold, waiting, available, reversed, unknown
+    status: str  # referrals.status
     hold: str
     available_at: datetime
+    payout: int | None = None  # the last that any of it is in …
+    paid_on: date | None = None  # … and when that was transferred
+    owed_back: Decimal = NOTHING  # was paid, was taken back, and will be deducted
     entries: Sequence[Earning] = field(default_factory=list)
 
 
 def select_balance(referrer: Referrer) -> Balance:
     """Return the parts of the referrer's balance."""
     entries = Earning.objects.filter(referrer=referrer)
-    parts = {row["part"]: row for row in _by_part(entries)}
-    sums = {part: parts[part]["sum"] if part in parts else NOTHING for part in ("hold", "waiting", "available")}
+    with connection.cursor() as cursor:
+        cursor.execute(_BALANCE, {"now": timezone.now(), "referrer": referrer.pk})
+        accrued, paid, in_payout, hold, waits = cursor.fetchone()
+    sums = {
+        "hold": hold,
+        "waiting": waits,
+        "available": accrued - paid - in_payout - hold - waits,
+        "in_payout": in_payout,
+        "paid": paid,
+    }
     next_at, next_amount = None, NOTHING
     waiting = (
-        entries.filter(conversion__hold_reason="", available_at__gt=timezone.now())
+        entries.filter(available_at__gt=timezone.now())
+        .alias(status=entry_status(timezone.now()))
+        .filter(status=Status.WAITING)
         .values(at=F("available_at"))
         .annotate(sum=Sum("amount"))
         .filter(sum__gt=0)
@@ -104,6 +122,9 @@ def select_sales(referrer: Referrer, *, status: str = "") -> QuerySet[Any]:
         .annotate(
             commission=Coalesce(Subquery(commission.values("s")), Value(NOTHING)),
             status=conversion_status(timezone.now(), referrer),
+            payout_number=last_payout("pk", referrer),
+            paid_on=last_payout("paid_on", referrer),
+            open=Coalesce(Subquery(open_sum(OuterRef("pk"), Value(referrer.pk)).values("sum")), Value(NOTHING)),
         )
         .order_by("-sale_date", "-pk")
     )
@@ -127,6 +148,9 @@ def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
             status=row.status,
             hold=row.hold_reason,
             available_at=row.available_at,
+            payout=row.payout_number,
+            paid_on=row.paid_on,
+            owed_back=-min(row.open, NOTHING),
             entries=entries.get(row.pk, []),
         )
         for row in rows
@@ -151,8 +175,15 @@ def select_months(referrer: Referrer) -> list[Month]:
 def select_terms(referrer: Referrer) -> Terms:
     """Return what a sale of today earns."""
     start = day_start(today().replace(day=1))
-    won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start).count()
-    return Terms(plan_for(today(), select_plans()), won)
+    won = Conversion.objects.filter(
+        referrer=referrer, state=Conversion.State.WON, rejected="", sale_date__gte=start
+    ).count()
+    return Terms(plan_of(today(), referrer, referrer.group_id, select_plans()), won)
+
+
+def select_payouts(referrer: Referrer) -> QuerySet[Payout]:
+    """Return the referrer's payouts, the latest first; one that was made void never was, for them."""
+    return Payout.objects.filter(referrer=referrer).exclude(state=Payout.State.VOID).order_by("-pk")
 
 
 def masked(name: str) -> str:
@@ -163,13 +194,3 @@ def masked(name: str) -> str:
     words = [word.strip("«»\"'()[].,") for word in name.split()]
     letters = [word[0].upper() for word in words if word[:1].isalpha()]
     return " ".join(f"{letter}•••" for letter in letters[:2])
-
-
-def _by_part(entries: QuerySet[Earning]) -> Any:
-    part = Case(
-        When(~Q(conversion__hold_reason=""), then=Value("hold")),
-        When(available_at__gt=timezone.now(), then=Value("waiting")),
-        default=Value("available"),
-        output_field=CharField(),
-    )
-    return entries.values(part=part).annotate(sum=Sum("amount")).order_by()

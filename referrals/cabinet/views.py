@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.paginator import Paginator
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -17,6 +17,7 @@ from onai_project.periods import zone
 from referrals.cabinet import charts, chats, links, selectors, wording
 from referrals.cabinet.doors import signed_in
 from referrals.cabinet.models import CabinetSession, LinkedChat
+from referrals.payouts.statements import select_statement
 
 PER_PAGE = 50
 ON_HOME = 5
@@ -25,7 +26,7 @@ SWITCHES = {
     "reversals": gettext_lazy("Commissions taken back, with the reason"),
     "payouts": gettext_lazy("Payouts"),
 }
-STATUSES = ("waiting", "available", "hold", "unknown", "reversed")
+STATUSES = ("waiting", "available", "in_payout", "paid", "hold", "unknown", "reversed")
 
 
 @signed_in
@@ -47,7 +48,7 @@ def home(request: HttpRequest, session: CabinetSession) -> HttpResponse:
         "months": charts.columns(months),
         "any_month": any(month.conversions or month.earned for month in months),
         "terms": wording.terms_sentence(terms),
-        "month": wording.month_sentence(terms),
+        "month": f"{wording.month_sentence(terms)} {wording.tier_sentence(terms)}",
         "linked": LinkedChat.objects.filter(referrer=referrer).exists(),
         "hold_days": settings.REFERRAL_HOLD_DAYS,
     }
@@ -95,6 +96,31 @@ def sales_csv(request: HttpRequest, session: CabinetSession) -> HttpResponse:
             ]
         )
     return response
+
+
+@signed_in
+def payouts(request: HttpRequest, session: CabinetSession) -> HttpResponse:
+    """Show what was paid, is being paid, or did not arrive."""
+    balance = selectors.select_balance(session.referrer)
+    page = Paginator(selectors.select_payouts(session.referrer), PER_PAGE).get_page(request.GET.get("page"))
+    context = {
+        "session": session,
+        "page": page,
+        "balance": balance,
+        "payouts": [
+            {"payout": one, "title": wording.payout_title(one), "sentence": wording.payout_sentence(one)}
+            for one in page.object_list
+        ],
+    }
+    return render(request, "cabinet/payouts.html", context)
+
+
+@signed_in
+def payout_statement(request: HttpRequest, session: CabinetSession, number: int) -> HttpResponse:
+    """Show what one of the referrer's own payouts consists of, made to print."""
+    own = selectors.select_payouts(session.referrer).select_related("batch", "referrer")
+    payout = get_object_or_404(own, pk=number)
+    return render(request, "payouts/statement.html", {"session": session, "statement": select_statement(payout)})
 
 
 @signed_in

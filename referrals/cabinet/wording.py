@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -13,12 +13,21 @@ from onai_project.money import money
 from onai_project.periods import zone
 from onai_project.stored_reasons import reason_text
 from referrals.cabinet.selectors import Balance, Sale, Terms
+from referrals.commissions import TIERS, Plan, tier
 from referrals.models import Conversion, Earning
+from referrals.payouts.accounts import masked_account
+from referrals.payouts.models import Payout
+from referrals.plan_text import TIER_NAMES, rate_text
 
 
 def day(moment: datetime) -> str:
     """Return a business day as people say it: 21 December 2025."""
     return date_format(timezone.localtime(moment, zone()), "j E Y")
+
+
+def date_text(value: date) -> str:
+    """Return a date as people say it: 21 December 2025."""
+    return date_format(value, "j E Y")
 
 
 def status_title(status: str) -> str:
@@ -29,6 +38,8 @@ def status_title(status: str) -> str:
         "available": _("To be paid"),
         "reversed": _("Taken back"),
         "unknown": _("Being checked"),
+        "in_payout": _("Being paid"),
+        "paid": _("Paid"),
     }[status]
 
 
@@ -43,12 +54,47 @@ def status_sentence(sale: Sale) -> str:
             }
         case "available":
             return _("Goes into the next payout.")
+        case "in_payout":
+            return _("In payout № %(number)s: the money is on its way.") % {"number": sale.payout}
+        case "paid" if sale.paid_on is not None:
+            return _("Paid on %(day)s, payout № %(number)s.") % {"day": date_text(sale.paid_on), "number": sale.payout}
         case "unknown":
             return _("The amount of the purchase is being checked; the commission appears when it is known.")
     last = sale.entries[-1] if sale.entries else None
     if last is None:
         return _("The purchase was cancelled before anything was earned.")
-    return _("Taken back on %(day)s: %(reason)s.") % {"day": day(last.created_at), "reason": entry_reason(last)}
+    gone = _("Taken back on %(day)s: %(reason)s.") % {"day": day(last.created_at), "reason": entry_reason(last)}
+    if sale.owed_back:
+        return f"{gone} " + _("It was paid already: %(sum)s will be deducted from your next payout.") % {
+            "sum": money(sale.owed_back)
+        }
+    if sale.payout:
+        return f"{gone} " + _("Deducted in payout № %(number)s.") % {"number": sale.payout}
+    return gone
+
+
+def payout_title(payout: Payout) -> str:
+    """Return the word of a payout's state, for a badge."""
+    return {
+        Payout.State.CONFIRMED: _("On its way"),
+        Payout.State.PAID: _("Paid"),
+        Payout.State.FAILED: _("Not arrived"),
+    }.get(Payout.State(payout.state), str(payout.get_state_display()))
+
+
+def payout_sentence(payout: Payout) -> str:
+    """Return where a payout is."""
+    account = masked_account(payout.account)
+    if payout.paid_on is not None:
+        return _("Transferred on %(day)s to the account %(account)s.") % {
+            "day": date_text(payout.paid_on),
+            "account": account,
+        }
+    if payout.state == Payout.State.FAILED:
+        return _("The bank did not transfer it: %(reason)s. Please write to your manager.") % {
+            "reason": payout.reason.rstrip(".")
+        }
+    return _("Is being transferred to the account %(account)s.") % {"account": account}
 
 
 def hold_sentence(hold: str) -> str:
@@ -57,6 +103,10 @@ def hold_sentence(hold: str) -> str:
         return _("Held back until your manager confirms that this code is yours. Please write to them.")
     if hold == Conversion.Hold.INACTIVE:
         return _("Held back because your participation is paused. Please write to your manager.")
+    if hold == Conversion.Hold.SELF_REFERRAL:
+        return _("Held back: it looks like your own purchase. Your manager is checking it.")
+    if hold == Conversion.Hold.AD_CAMPAIGN:
+        return _("Held back: the customer also came by our advertising. Your manager is checking it.")
     return _("Held back while your manager checks this sale.")
 
 
@@ -73,6 +123,8 @@ def balance_sentence(balance: Balance) -> str:
         }
     if balance.available:
         return _("Ready to be paid. It goes into the next payout, you need to do nothing.")
+    if balance.in_payout > 0:
+        return _("%(sum)s is on its way to you.") % {"sum": money(balance.in_payout)}
     if balance.next_at is not None:
         return _("%(sum)s will become available on %(day)s.") % {
             "sum": money(balance.next_amount),
@@ -88,9 +140,33 @@ def terms_sentence(terms: Terms) -> str:
     plan = terms.plan
     if plan is None:
         return _("No terms are entered for today yet. Please ask your manager.")
-    if plan.kind == "percent":
-        return _("%(percent)s %% of every sale by your link.") % {"percent": plain_number(plan.value)}
-    return _("%(sum)s for every sale by your link.") % {"sum": money(plan.value)}
+    if plan.value is None:
+        sentences = [_("The more sales in a month, the more each of them earns: %(tiers)s.") % {"tiers": _tiers(plan)}]
+    else:
+        sentences = [_("%(rate)s for every sale by your link.") % {"rate": rate_text(plan, plan.value)}]
+    if plan.cap is not None:
+        sentences.append(_("At most %(sum)s for one sale.") % {"sum": money(plan.cap)})
+    if plan.first_sale_only:
+        sentences.append(_("Of a customer's sales the first one earns."))
+    return " ".join(sentences)
+
+
+def tier_sentence(terms: Terms) -> str:
+    """Return which rate this month's sales have reached, and how many more reach the next; "" without tiers."""
+    plan = terms.plan
+    if plan is None or plan.value is not None:
+        return ""
+    reached = tier(terms.won_in_month)
+    now = _("Each sale of this month earns %(rate)s.") % {"rate": rate_text(plan, plan.rates[reached])}
+    if reached + 1 == len(TIERS):
+        return now
+    missing = TIERS[reached + 1] - terms.won_in_month
+    more = ngettext("%(n)s more sale, and each earns %(rate)s.", "%(n)s more sales, and each earns %(rate)s.", missing)
+    return f"{now} " + more % {"n": missing, "rate": rate_text(plan, plan.rates[reached + 1])}
+
+
+def _tiers(plan: Plan) -> str:
+    return "; ".join(f"{name} — {rate_text(plan, rate)}" for name, rate in zip(TIER_NAMES, plan.rates, strict=True))
 
 
 def month_sentence(terms: Terms) -> str:
@@ -100,9 +176,3 @@ def month_sentence(terms: Terms) -> str:
     return ngettext("%(count)s sale this month.", "%(count)s sales this month.", terms.won_in_month) % {
         "count": terms.won_in_month
     }
-
-
-def plain_number(value: object) -> str:
-    """Return 12.50 as "12,5" and 10.00 as "10"."""
-    text = f"{value:f}"
-    return text.rstrip("0").rstrip(".").replace(".", ",") if "." in text else text

@@ -12,8 +12,16 @@ from django.utils import timezone
 from notifications.models import Alarm, AlarmMessage, TelegramChat
 from referrals.cabinet.models import AccessEvent, CabinetMessage, LandingPage, LinkedChat
 from referrals.ledger import TAKEN_BACK
-from referrals.models import CommissionPlan, Conversion, Earning, Referrer
-from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
+from referrals.models import CommissionPlan, Conversion, Earning, Referrer, ReferrerGroup
+from referrals.payouts.models import (
+    BankDetails,
+    LedgerCheck,
+    Payout,
+    PayoutBatch,
+    PayoutEvent,
+    PayoutItem,
+)
+from traffic.models import AttributionRule, Digest, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -116,6 +124,7 @@ def one_of_each() -> None:
         ReconciliationFinding.objects.create(run=run, lead_id=31, kind=kind, at=now, fields="price, wins")
     chat = TelegramChat.objects.create(chat_id=-100, title="Продажи")
     alarm = Alarm.objects.create(name="dead", text="Разберитесь с доставкой")
+    Digest.objects.create(kind="daily", date=now.date(), chat=chat, notification_status="failed", error="нет чата")
     AlarmMessage.objects.create(alarm=alarm, chat=chat, kind="started", notification_status="failed", error="нет чата")
     Alarm.objects.create(name="silence", text="Тишина", ended_at=now)
     Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")
@@ -139,6 +148,16 @@ def one_of_each() -> None:
         referrer=known, chat=own_chat, kind=CabinetMessage.Kind.ACCRUAL, earning=conversion.earnings.get()
     )
     AccessEvent.objects.create(referrer=known, kind=AccessEvent.Kind.SIGNED_IN)
+    boss = User.objects.create_user("кассир")
+    BankDetails.objects.create(referrer=known, recipient="Дана Тестова", account="+77010000001")
+    PayoutBatch.objects.create(cutoff=timezone.localdate(), minimum=5000, created_by=boss)
+    batch = PayoutBatch.objects.create(cutoff=timezone.localdate(), minimum=5000, created_by=boss)
+    payout = Payout.objects.create(batch=batch, referrer=known, amount=5000, recipient="Дана Тестова", account="+7")
+    PayoutItem.objects.create(payout=payout, earning=conversion.earnings.get(), amount=5000)
+    PayoutBatch.objects.update(state="confirmed", confirmed_at=now)
+    PayoutEvent.objects.create(batch=batch, payout=payout, kind="confirmed", by=boss)
+    LedgerCheck.objects.create(seconds=0.1, wrong=0, findings={})
     make_conversion(32, Referrer.objects.create(code="ref_nobody"), state="reversed")
     make_conversion(33, Referrer.objects.create(code="ref_left", claimed=True, active=False), sale_amount=None)
+    ReferrerGroup.objects.create(name="Блогеры")
     assert CommissionPlan.objects.exists()

@@ -27,7 +27,25 @@ OURS = ["templates/admin", "templates/auth", "templates/registration", "template
 
 # Names, and words of the data itself.
 ALLOWED = {
-    *("onai", "academy", "amocrm", "api", "telegram", "utm", "id", "json", "url", "crm", "unix", "e", "mac", "esc"),
+    *(
+        "onai",
+        "academy",
+        "amocrm",
+        "api",
+        "telegram",
+        "utm",
+        "id",
+        "iban",
+        "csv",
+        "excel",
+        "json",
+        "url",
+        "crm",
+        "unix",
+        "e",
+        "mac",
+        "esc",
+    ),
     *("source", "medium", "campaign", "content", "term", "referrer", "fbclid", "ref_", "ref_aigerim"),  # UTM …
     *("control", "command", "kzt", "kenesary", "arystan", "muha", "traf4", "express", "status", "accept"),
     *("kenji", "tripwire", "nutcab", "onai", "on", "ai", "yourmarketolog", "alex", "proftest", "pb_agency"),

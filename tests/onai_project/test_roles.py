@@ -16,12 +16,18 @@ RULES = [
     "admin:traffic_funnel_changelist",
     "admin:traffic_pipeline_changelist",
     "admin:traffic_targetologist_changelist",
+    "admin:traffic_digest_changelist",
+    "admin:traffic_digestschedule_changelist",
     "admin:notifications_telegramchat_changelist",
 ]
 REFERRALS = [
     "referral-dashboard",
-    *(f"admin:referrals_{model}_changelist" for model in ("conversion", "earning", "referrer", "commissionplan")),
+    *(
+        f"admin:referrals_{model}_changelist"
+        for model in ("conversion", "earning", "referrer", "commissionplan", "referrergroup")
+    ),
     *(f"admin:cabinet_{model}_changelist" for model in ("cabinet", "landingpage", "cabinetmessage", "accessevent")),
+    *(f"admin:payouts_{model}_changelist" for model in ("payoutbatch", "payout", "bankdetails", "ledgercheck")),
 ]
 CONTACTS = ["admin:webhooks_contact_changelist"]
 WEBHOOKS = [
@@ -79,7 +85,7 @@ def test_the_roles_come_back_and_what_was_added_stays():
         "view_sale",
         "view_salesnotification",
     }
-    assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 25
+    assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 44
 
 
 def test_the_home_page_tells_of_what_waits(client: Client):

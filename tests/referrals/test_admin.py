@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -53,8 +54,17 @@ def test_claiming_a_code_releases_what_it_earned(manager, dana):
 
 
 def test_a_code_is_stored_in_lower_case(manager):
-    manager.post(reverse("admin:referrals_referrer_add"), {"code": " REF_Aigerim ", "active": "on"})
+    manager.post(reverse("admin:referrals_referrer_add"), {"code": " REF_Aigerim ", "name": "Айгерим", "active": "on"})
     assert Referrer.objects.get().code == "ref_aigerim"
+
+
+def test_a_code_that_is_left_empty_is_made_of_what_can_not_be_mistaken(manager):
+    for number in range(3):
+        data = {"name": f"Р{number}", "claimed": "on", "active": "on"}
+        manager.post(reverse("admin:referrals_referrer_add"), data)
+    codes = set(Referrer.objects.values_list("code", flat=True))
+    assert len(codes) == 3
+    assert all(re.fullmatch("ref_[34679acdefghjkmnpqrtwxy]{7}", code) for code in codes)
 
 
 @pytest.mark.parametrize("code", ["aigerim", "ref_", "xref_a"])

@@ -10,7 +10,7 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from referrals.ledger import release_or_hold
+from referrals.ledger import reconsider_referrer
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from tests import bodies
 from webhooks import inbox
@@ -51,7 +51,7 @@ def test_an_unknown_code_is_recorded_accrued_and_held_until_claimed():
     assert (referrer.claimed, Conversion.objects.get().hold_reason) == (False, "unclaimed")
     referrer.claimed = True
     referrer.save()
-    release_or_hold(referrer)
+    reconsider_referrer(referrer)
     assert Conversion.objects.get().hold_reason == ""
     tell(won(2))
     assert Conversion.objects.get(lead_id=2).hold_reason == ""

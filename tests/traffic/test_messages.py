@@ -104,7 +104,7 @@ def test_a_sale_reads_like_this(kenesary: Targetologist):
         "Продукт: Экспресс\n"
         "Кампания: tripwire_webhook_test\n"
         "Источник: kenesary_test\n"
-        "По правилу: utm_campaign содержит «tripwire»\n"
+        "Почему: utm_campaign содержит «tripwire»\n"
         "\n"
         "Сегодня: 1 продажа, 100\u2009000\u2009₸\n"
         "Этот месяц: 2 продажи, 350\u2009000\u2009₸\n"
@@ -257,12 +257,12 @@ def test_what_is_not_known_is_a_dash():
 
 def test_a_rule_that_is_gone_still_says_what_it_found(kenesary: Targetologist):
     sale_of(targetologist=kenesary, matched_rule=None)
-    assert "По правилу: utm_campaign «tripwire»\n" in messages.message(notification_of())
+    assert "Почему: utm_campaign «tripwire»\n" in messages.message(notification_of())
 
 
 def test_a_person_who_said_whose_it_is_stands_above_the_rules(kenesary: Targetologist):
     sale_of(targetologist=kenesary, matched_rule=None, matched_field="override", matched_text="")
-    assert "По правилу: назначено вручную\n" in messages.message(notification_of())
+    assert "Почему: назначено вручную\n" in messages.message(notification_of())
 
 
 def test_the_product_is_the_one_that_is_entered_for_the_pipeline():

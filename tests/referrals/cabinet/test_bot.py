@@ -201,7 +201,8 @@ def test_the_poller_survives_a_lost_connection(chat, api, loop):
     wait_for(lambda: any(method == "getUpdates" for method, _ in api.calls))
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
     api.writes("/balance")
     wait_for(lambda: CabinetMessage.objects.exists())

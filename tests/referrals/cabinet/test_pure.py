@@ -11,7 +11,7 @@ import pytest
 from referrals.cabinet.charts import BAR_WIDTH, HEIGHT, columns, segments
 from referrals.cabinet.links import qr_svg, referral_url
 from referrals.cabinet.selectors import Balance, Month, masked
-from referrals.cabinet.wording import plain_number
+from referrals.plan_text import plain_number
 
 
 @pytest.mark.parametrize(

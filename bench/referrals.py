@@ -1,0 +1,123 @@
+"""The Referral Dashboard, the pages of payouts and the cabinet beside a hundred thousand conversions."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+from django.contrib.auth import get_user_model
+from django.test import Client
+from django.test.utils import override_settings
+
+from bench import harness
+from bench.log import STORAGES
+from onai_project.periods import today
+
+LIMIT_MS = 300
+# A year of sales by 500 referrers, a tenth of them by the first; one in twenty taken back, most paid.
+_PEOPLE = """
+INSERT INTO referrers (code, name, phone, email, active, claimed)
+SELECT 'ref_' || n, 'Referrer ' || n, '', '', mod(n, 50) <> 0, mod(n, 20) <> 0 FROM generate_series(1, 500) AS n
+"""
+_DETAILS = """
+INSERT INTO referral_bank_details (referrer_id, recipient, iin, account, updated_at)
+SELECT id, name, '', '+77010000001', now() FROM referrers
+"""
+_CONVERSIONS = """
+INSERT INTO referral_conversions (lead_id, lead_name, referrer_id, utm_source, sale_amount, state, moved, sale_date,
+                                  available_at, hold_reason)
+SELECT n, 'A deal of somebody', r.id, r.code, 50000 + mod(n, 100) * 1000,
+       CASE WHEN mod(n, 20) = 0 THEN 'reversed' ELSE 'won' END, false, at, at + interval '14 days',
+       CASE WHEN NOT r.claimed THEN 'unclaimed' WHEN NOT r.active THEN 'inactive'
+            WHEN mod(n, 1000) = 0 THEN 'self_referral' ELSE '' END
+FROM (SELECT n, now() - (%(rows)s - n) * (interval '365 days' / %(rows)s) AS at,
+             1 + mod(n::bigint * 7919, 500) AS person
+      FROM generate_series(1, %(rows)s) AS n) AS sales
+JOIN referrers AS r ON r.code = 'ref_' || CASE WHEN mod(n, 10) = 0 THEN 1 ELSE person END
+"""
+_ENTRIES = """
+INSERT INTO referral_earnings (conversion_id, referrer_id, seq, kind, amount, reason, available_at)
+SELECT id, referrer_id, 1, 'accrual', sale_amount / 10, '10', available_at FROM referral_conversions
+"""
+_REVERSALS = """
+INSERT INTO referral_earnings (conversion_id, referrer_id, seq, kind, amount, reason, available_at)
+SELECT id, referrer_id, 2, 'reversal', -sale_amount / 10, 'the sale was taken back', available_at
+FROM referral_conversions WHERE state = 'reversed'
+"""
+
+
+@override_settings(STORAGES=STORAGES)
+def referrals(short: bool) -> None:
+    """Each page's slowest of five requests, through the whole of Django."""
+    from decimal import Decimal
+
+    from referrals.cabinet import access, tokens
+    from referrals.cabinet.models import OneTimeToken
+    from referrals.models import Referrer
+    from referrals.payouts import batches
+    from referrals.payouts.checks import ledger_check
+    from referrals.payouts.preview import select_preview
+
+    rows = 2_000 if short else 100_000
+    harness.execute("TRUNCATE referral_payout_batches, referral_bank_details CASCADE")
+    harness.execute(_PEOPLE)
+    harness.execute(_DETAILS)
+    harness.execute(_CONVERSIONS, rows=rows)
+    harness.execute(_ENTRIES)
+    harness.execute(_REVERSALS)
+    user = get_user_model().objects.create_superuser("payer", "payer@example.org", "payer")
+    started = time.perf_counter()
+    batch = batches.batch_create(cutoff=today() - timedelta(days=45), minimum=Decimal(5000), by=user)
+    fingerprint = select_preview(cutoff=batch.cutoff, minimum=batch.minimum).fingerprint
+    payouts = batches.batch_confirm(batch=batch, fingerprint=fingerprint, by=user)
+    print(
+        f"  {rows} conversions; a batch of {len(payouts)} confirmed in {time.perf_counter() - started:.1f} s",
+        flush=True,
+    )
+    batches.payouts_mark_paid(payouts=[payout.pk for payout in payouts], paid_on=today(), by=user)
+    draft = batches.batch_create(cutoff=today(), minimum=Decimal(5000), by=user)
+    for table in (
+        "referrers",
+        "referral_conversions",
+        "referral_earnings",
+        "referral_payouts",
+        "referral_payout_items",
+    ):
+        harness.execute(f"VACUUM ANALYZE {table}")
+    client = Client(HTTP_HOST="127.0.0.1")
+    client.force_login(user)
+    token = tokens.token_issue(referrer=Referrer.objects.get(code="ref_1"), purpose=OneTimeToken.Purpose.SIGN_IN)
+    secret = access.session_begin(token=token)
+    if secret is None:
+        raise RuntimeError("no session")
+    client.cookies[access.COOKIE] = secret
+    year = f"from={today() - timedelta(days=365)}&to={today()}"
+    dashboard = "/admin/referrals/dashboard/"
+    pages = {
+        "dashboard, 7 days": dashboard,
+        "dashboard, month": f"{dashboard}?period=month",
+        "dashboard, a year": f"{dashboard}?{year}",
+        "dashboard, one referrer's year": f"{dashboard}?{year}&referrer=ref_1",
+        "entries, a year": f"{dashboard}entries/?{year}",
+        "entries, a year, paid": f"{dashboard}entries/?{year}&status=paid",
+        "API, a year": f"/api/referrals/dashboard/?{year}",
+        "conversions, list": "/admin/referrals/conversion/",
+        "batch, draft": f"/admin/payouts/payoutbatch/{draft.pk}/change/",
+        "batch, paid": f"/admin/payouts/payoutbatch/{batch.pk}/change/",
+        "batches, list": "/admin/payouts/payoutbatch/",
+        "cabinet of a tenth of all": "/r/",
+        "cabinet, sales": "/r/sales/",
+        "cabinet, paid sales": "/r/sales/?status=paid",
+    }
+    for name, url in pages.items():
+        client.get(url)
+        times = []
+        for _ in range(5):
+            started = time.perf_counter()
+            response = client.get(url)
+            times.append((time.perf_counter() - started) * 1000)
+            if response.status_code != 200:
+                raise RuntimeError(f"{url} answered {response.status_code}")
+        slow = "" if max(times) <= LIMIT_MS else "  TOO SLOW"
+        print(f"  {name:32} {max(times):6.0f} ms [{LIMIT_MS}]{slow}", flush=True)
+    print(f"  check_ledger: {ledger_check().seconds:.1f} s", flush=True)

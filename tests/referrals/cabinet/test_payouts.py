@@ -1,0 +1,153 @@
+"""What a referrer sees of their payouts, and that it is nobody else's."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from django.test import Client
+
+from referrals.cabinet import selectors
+from referrals.cabinet.selectors import Balance
+from referrals.models import Conversion
+from referrals.payouts import batches
+from referrals.payouts.models import BankDetails, Payout
+from tests.onai_project.rows import make_user
+from tests.referrals.payouts.conftest import IBAN, confirm, due_conversion, pay, take_back, today
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def manager(db):
+    return make_user("refs")
+
+
+@pytest.fixture
+def dana(dana):
+    BankDetails.objects.create(referrer=dana, recipient="Дана Тестова", account=IBAN)
+    return dana
+
+
+@pytest.fixture
+def cabinet(dana, sign_in) -> Client:
+    return sign_in(dana)
+
+
+def words(client: Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    # Thin spaces become plain ones, too.
+    return " ".join(answer.content.decode().split())
+
+
+def start(manager) -> Payout:
+    batch = batches.batch_create(cutoff=today(), minimum=Decimal(1), by=manager)
+    return confirm(batch, manager)[0]
+
+
+def test_a_sale_is_in_a_payout_and_then_paid(cabinet, dana, manager):
+    due_conversion(101, dana)
+    payout = start(manager)
+    assert selectors.select_balance(dana) == Balance(in_payout=Decimal(10_000))
+    assert f"В выплате № {payout.pk}: деньги уже в пути." in words(cabinet, "/r/sales/?status=in_payout")
+    assert "10 000 ₸ уже в пути." in words(cabinet, "/r/")
+    batches.payouts_mark_paid(payouts=[payout.pk], paid_on=today(), by=manager)
+    assert selectors.select_balance(dana) == Balance(paid=Decimal(10_000))
+    assert f", выплата № {payout.pk}." in words(cabinet, "/r/sales/?status=paid")
+    assert "№ 101" not in words(cabinet, "/r/sales/?status=in_payout")
+
+
+def test_taken_back_after_the_payment_is_told_and_then_deducted(cabinet, dana, manager):
+    conversion = due_conversion(101, dana)
+    pay(manager)
+    take_back(conversion)
+    assert selectors.select_balance(dana) == Balance(paid=Decimal(10_000), available=Decimal(-10_000))
+    assert "10 000 ₸ вычтем из следующей выплаты" in words(cabinet, "/r/sales/?status=reversed")
+    due_conversion(102, dana, 300_000)
+    (second,) = pay(manager)
+    assert selectors.select_balance(dana) == Balance(paid=Decimal(30_000))
+    assert f"Вычтено в выплате № {second.pk}." in words(cabinet, "/r/sales/?status=reversed")
+    statement = words(cabinet, f"/r/payouts/{second.pk}/")
+    assert "-10 000 ₸" in statement
+    assert "20 000 ₸" in statement
+
+
+def test_won_again_after_it_was_deducted_waits_once_more(dana, manager):
+    conversion = due_conversion(101, dana)
+    pay(manager)
+    take_back(conversion)
+    due_conversion(102, dana, 300_000)
+    pay(manager)
+    Conversion.objects.filter(pk=conversion.pk).update(state="won")
+    conversion.earnings.create(
+        referrer=dana, seq=3, kind="accrual", amount=10_000, reason="x", available_at=conversion.available_at
+    )
+    row = selectors.select_sales(dana).get(lead_id=101)
+    assert row.status == "available"
+
+
+def test_a_lower_price_after_the_payment_leaves_the_sale_paid(dana, manager):
+    conversion = due_conversion(101, dana)
+    pay(manager)
+    take_back(conversion, 1000)
+    assert selectors.select_sales(dana).get(lead_id=101).status == "paid"
+    assert selectors.select_balance(dana).available == -1000
+
+
+def test_a_payout_says_where_it_is(cabinet, dana, manager):
+    assert "Выплат пока нет." in words(cabinet, "/r/payouts/")
+    due_conversion(101, dana)
+    payout = start(manager)
+    assert "Переводится на счёт •••• 0100." in words(cabinet, "/r/payouts/")
+    batches.payout_mark_failed(payout=payout.pk, reason="Счёт закрыт", by=manager)
+    assert "Банк не перевёл: Счёт закрыт." in words(cabinet, "/r/payouts/")
+    batches.payouts_mark_paid(payouts=[payout.pk], paid_on=today(), by=manager)
+    assert "Переведено" in words(cabinet, "/r/payouts/")
+    assert IBAN not in words(cabinet, "/r/payouts/")
+
+
+def test_a_void_payout_never_was(cabinet, dana, manager):
+    due_conversion(101, dana)
+    payout = start(manager)
+    batches.payout_void(payout=payout.pk, reason="Не тот счёт", by=manager)
+    assert "Выплат пока нет." in words(cabinet, "/r/payouts/")
+    assert cabinet.get(f"/r/payouts/{payout.pk}/").status_code == 404
+    assert selectors.select_balance(dana) == Balance(available=Decimal(10_000))
+
+
+def test_nobody_elses_payout_is_anywhere(cabinet, erzhan, manager):
+    BankDetails.objects.create(referrer=erzhan, recipient="Ержан Чужой", account="+77010000002")
+    due_conversion(201, erzhan, 990_000)
+    (payout,) = pay(manager)
+    assert cabinet.get(f"/r/payouts/{payout.pk}/").status_code == 404
+    for path in ("/r/payouts/", "/r/payouts/?referrer=ref_erzhan", "/r/", "/r/sales.csv"):
+        shown = words(cabinet, path)
+        assert "99 000" not in shown
+        assert "Чужой" not in shown
+
+
+def test_without_a_session_there_are_no_payouts(client, dana, manager):
+    due_conversion(101, dana)
+    (payout,) = pay(manager)
+    for path in ("/r/payouts/", f"/r/payouts/{payout.pk}/"):
+        assert client.get(path).status_code == 302
+
+
+def test_the_statement_obeys_the_strict_policy(cabinet, dana, manager):
+    due_conversion(101, dana)
+    (payout,) = pay(manager)
+    answer = cabinet.get(f"/r/payouts/{payout.pk}/")
+    assert "unsafe" not in answer["Content-Security-Policy"]
+    assert "style=" not in answer.content.decode()
+    assert "onclick" not in answer.content.decode()
+
+
+def test_pages_ask_as_often_for_many_sales_as_for_few(cabinet, dana, manager, django_assert_max_num_queries):
+    for number in range(40):
+        due_conversion(number + 1, dana)
+    pay(manager)
+    with django_assert_max_num_queries(8):
+        words(cabinet, "/r/sales/")
+    with django_assert_max_num_queries(6):
+        words(cabinet, "/r/payouts/")

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+import time_machine
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+from django.urls import reverse
+
+from notifications import alarms
+from referrals.payouts import batches, tasks
+from referrals.payouts.checks import CHECKS, ledger_check
+from referrals.payouts.models import LedgerCheck, Payout
+from tests import bodies
+from tests.referrals.payouts.conftest import confirm, pay, today
+from webhooks import inbox
+from webhooks.models import Deal, WebhookDelivery
+
+pytestmark = pytest.mark.django_db
+
+LONG_AGO = 1_750_000_000
+
+
+def tell(lead_id: int, **fields) -> None:
+    body = bodies.hook(lead_id, **{"at": LONG_AGO, "price": 100_000, "utm_source": "ref_dana", **fields})
+    WebhookDelivery.objects.create(source="amocrm_referral", body=body, content_type=bodies.FORM)
+    while inbox.process_due():
+        pass
+
+
+@pytest.fixture
+def books(dana, manager) -> Payout:
+    """A paid and a void payout, a debt, a sale that is not paid yet."""
+    tell(1)
+    tell(2)
+    (paid,) = pay(manager)
+    tell(1, status=bodies.LOST, at=LONG_AGO + 5)
+    tell(3, price=500_000)
+    batch = batches.batch_create(cutoff=today(), minimum=paid.batch.minimum, by=manager)
+
+    (void,) = confirm(batch, manager)
+    batches.payout_void(payout=void.pk, reason="x", by=manager)
+    tell(4, price=None)
+    tell(5, utm_source="facebook")
+    return paid
+
+
+def wrong() -> dict[str, int]:
+    findings = ledger_check().findings
+    return {name: finding["count"] for name, finding in findings.items() if finding["count"]}
+
+
+def unguarded(*statements: str) -> None:
+    """Do what the triggers and constraints forbid."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        for table in ("referral_earnings", "referral_payouts", "referral_payout_items", "referral_payout_events"):
+            cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def test_sound_books_have_nothing_wrong(books):
+    assert wrong() == {}
+    assert len(LedgerCheck.objects.get().findings) == len(CHECKS) == 8
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        ("UPDATE referral_earnings SET amount = amount + 1 WHERE conversion_id = (SELECT id FROM referral_conversions "
+         "WHERE lead_id = 3)", {"balances": 1, "items": 1}),
+        ("UPDATE referral_payouts SET amount = 1 WHERE state = 'paid'", {"sums": 1}),
+        ("UPDATE referral_payout_items SET live = NOT live WHERE payout_id IN (SELECT id FROM referral_payouts "
+         "WHERE state = 'void')", {"live": 2}),
+        ("DELETE FROM referral_payout_events WHERE kind = 'paid'", {"paid": 1}),
+        ("UPDATE referral_payouts SET referrer_id = (SELECT id FROM referrers WHERE code = 'ref_x') "
+         "WHERE state = 'paid'", {"items": 2}),
+        ("INSERT INTO referral_payout_items (payout_id, earning_id, amount, live) SELECT payout.id, earning.id, "
+         "earning.amount, false FROM referral_payouts AS payout, referral_earnings AS earning "
+         "JOIN referral_payout_items AS item ON item.earning_id = earning.id AND item.live "
+         "WHERE payout.state = 'void' LIMIT 1", {"sums": 1}),
+        ("UPDATE referral_conversions SET state = 'reversed' WHERE lead_id = 2", {"balances": 1, "won_without": 1}),
+        ("UPDATE deals SET is_deleted = true WHERE lead_id = 2", {"won_for_nothing": 1}),
+    ],
+)  # fmt: skip
+def test_each_check_finds_what_it_is_for(books, make_referrer, damage, found):
+    make_referrer("ref_x")
+    unguarded(damage)
+    assert wrong() == found
+
+
+def test_an_entry_in_two_live_payouts_is_found(books):
+    unguarded(
+        "ALTER TABLE referral_payouts DROP CONSTRAINT payout_says_why_not",
+        "UPDATE referral_payouts SET state = 'confirmed' WHERE state = 'void'",
+        "INSERT INTO referral_payout_items (payout_id, earning_id, amount, live) "
+        "SELECT (SELECT max(id) FROM referral_payouts), earning_id, amount, false FROM referral_payout_items "
+        "WHERE payout_id = (SELECT min(id) FROM referral_payouts) LIMIT 1",
+    )
+    assert wrong()["twice"] == 1
+
+
+def test_a_won_referral_without_a_conversion_is_found(books):
+    Deal.objects.create(lead_id=77, utm_source=" REF_Dana", wins={"7": [1, 1]})
+    assert wrong() == {"won_without": 1}
+
+
+def test_the_command_prints_every_check_and_ends_well(books):
+    out = StringIO()
+    call_command("check_ledger", stdout=out)
+    assert out.getvalue().count("     0 ") == 8
+
+
+def test_the_command_ends_with_an_error_and_an_example(books):
+    unguarded("UPDATE referral_payouts SET amount = 1 WHERE state = 'paid'")
+    out = StringIO()
+    with pytest.raises(CommandError, match="1 rows are wrong"):
+        call_command("check_ledger", stdout=out)
+    assert f"{books.pk} 1 20000" in out.getvalue()
+
+
+def problem() -> str:
+    return next(finding.problem for finding in alarms.look() if finding.check.name == "ledger")
+
+
+def test_it_alarms_while_the_last_check_found_something(books):
+    assert problem() == ""
+    unguarded("UPDATE referral_payouts SET amount = 1 WHERE state = 'paid'")
+    ledger_check()
+    assert "Выплата равна сумме своих записей" in problem()
+    unguarded("UPDATE referral_payouts SET amount = 20000 WHERE state = 'paid'")
+    ledger_check()
+    assert problem() == ""
+
+
+def test_it_alarms_when_nobody_checks(books):
+    with time_machine.travel("2035-01-01T00:00:00Z", tick=False):
+        assert "не проверялась" in problem()
+
+
+def test_an_empty_ledger_is_no_alarm(db):
+    assert problem() == ""
+
+
+def test_the_worker_checks_once_a_day_in_the_small_hours(books):
+    with time_machine.travel("2026-01-10T22:59:00Z", tick=False) as clock:  # 03:59 in Almaty
+        LedgerCheck.objects.create(started_at="2026-01-10T00:00:00Z", seconds=1, wrong=0, findings={})
+        tasks.check_ledger_daily(timestamp=0)
+        assert LedgerCheck.objects.count() == 1
+        clock.shift(60)
+        tasks.check_ledger_daily(timestamp=0)
+        assert LedgerCheck.objects.count() == 2
+        LedgerCheck.objects.filter(started_at__gt="2026-01-11T00:00:00Z").update(started_at="2026-01-10T23:00:00Z")
+        tasks.check_ledger_daily(timestamp=0)
+        assert LedgerCheck.objects.count() == 2
+
+
+def test_the_page_checks_now_and_shows_what_is_wrong(books, manager, client):
+    client.force_login(manager)
+    unguarded("UPDATE referral_payouts SET amount = 1 WHERE state = 'paid'")
+    answer = client.post(reverse("admin:payouts_ledgercheck_run"), follow=True)
+    page = answer.content.decode()
+    assert f"{books.pk} 1 20000" in page
+    assert "1 строка неверна" in page
