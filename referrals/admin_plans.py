@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.formats import date_format
 from django.utils.html import format_html
-from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext, ngettext, pgettext
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
@@ -114,7 +114,7 @@ class CommissionPlanAdmin(PanelAdmin):
         if plan.valid_from > day:
             return label(gettext("Planned"), "info")
         if plan.valid_to is not None and plan.valid_to <= day:
-            return label(gettext("Ended"), "")
+            return label(pgettext("plan", "Ended"), "")
         return label(gettext("In force"), "success")
 
     @display(description=_("sales"))
