@@ -15,7 +15,8 @@ from webhooks.merge import Seen, micros
 from webhooks.models import Source
 
 _LOCK = """
-SELECT id, received_at, source, body, content_type, attempts, status, error_message
+SELECT id, received_at, source, body, content_type, attempts, status, error_message,
+       processed_at IS NOT NULL
 FROM webhook_deliveries WHERE id = ANY(%s::bigint[]) AND body IS NOT NULL ORDER BY id FOR UPDATE
 """
 
@@ -32,6 +33,7 @@ class Delivery:
     attempts: int
     status: str
     error_message: str
+    was_processed: bool  # before: the log may have rows of it
     parsed: events.Parsed | None = None
     problem: str = ""  # why it cannot be processed at all
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import threading
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -33,6 +34,9 @@ UNSTORED_HEADERS = {"HTTP_COOKIE", "HTTP_AUTHORIZATION"}
 # Some servers put the process's own environment among the headers.
 ENVIRONMENT = frozenset(name for name in os.environ if name.startswith("HTTP_"))
 
+# People's pages may wait for the database for ever; two of a process's threads are always left for deliveries.
+_others = threading.BoundedSemaphore(store.MOST - 2)
+
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
@@ -52,12 +56,22 @@ def before(application: Application) -> Application:
     def door(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         endpoint = doors.get(environ["PATH_INFO"])
         if endpoint is None:
-            return application(environ, start_response)
+            if not _others.acquire(blocking=False):
+                return _too_busy(start_response)
+            try:
+                return application(environ, start_response)
+            finally:
+                _others.release()
         answer = receive_delivery(environ, endpoint)
         start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
         return [answer.body]
 
     return door
+
+
+def _too_busy(start_response: Callable[..., Any]) -> Iterable[bytes]:
+    start_response("503 Service Unavailable", [("Content-Type", "text/plain"), ("Retry-After", "5")])
+    return [b"busy\n"]
 
 
 def receive_delivery(environ: Environ, endpoint: Endpoint) -> Answer:

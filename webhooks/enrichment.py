@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 
 import structlog
+from django.db import connection
+from django.db.models.functions import Now
 
 from webhooks import contacts, questions
 from webhooks.amocrm.api import MOST_IDS, Api, Item, Refused, Trouble, Unavailable, configured, paused_seconds
@@ -68,10 +71,23 @@ def ask_due(api: Api) -> int:
     return count
 
 
-def store_answer(leads: Sequence[Item], events: Sequence[Item] = (), *, quiet: bool = False) -> int:
-    """Store these deals, and events of AmoCRM's own record, as an answer of the API, for the inbox; return its id."""
+def store_answer(
+    leads: Sequence[Item],
+    events: Sequence[Item] = (),
+    *,
+    quiet: bool = False,
+    asked_at: datetime | None = None,
+) -> int:
+    """Store these deals, and events of AmoCRM's own record, as an answer of the API, for the inbox; return its id.
+
+    An answer is as old as its question (`asked_at`): what arrived while it was on its way is news to it.
+    """
     return WebhookDelivery.objects.create(
-        source=Source.API, body=answer_body(leads, events), content_type="application/json", quiet=quiet
+        source=Source.API,
+        received_at=Now() if asked_at is None else asked_at,
+        body=answer_body(leads, events),
+        content_type="application/json",
+        quiet=quiet,
     ).pk
 
 
@@ -79,6 +95,14 @@ def answer_body(leads: Sequence[Item], events: Sequence[Item] = ()) -> bytes:
     """Return what is stored of an answer: JSON in AmoCRM's shape."""
     embedded = {"leads": list(leads)} | ({"events": list(events)} if events else {})
     return json.dumps({"_embedded": embedded}, ensure_ascii=False).encode()
+
+
+def database_now() -> datetime:
+    """Return the moment by the clock that dates deliveries."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT statement_timestamp()")
+        moment: datetime = cursor.fetchone()[0]
+        return moment
 
 
 def fetch(api: Api, ids: Sequence[int]) -> list[Item]:
@@ -89,9 +113,11 @@ def fetch(api: Api, ids: Sequence[int]) -> list[Item]:
 
 
 def _ask_for_deals(api: Api, ids: list[int]) -> list[int]:
+    # What arrives while the answer is on its way is news, and the answer is not.
+    asked_at = database_now()
     leads = fetch(api, ids)
     if leads:
-        store_answer(leads)
+        store_answer(leads, asked_at=asked_at)
     return sorted(set(ids) - _ids(leads))
 
 

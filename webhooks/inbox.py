@@ -53,8 +53,8 @@ RETURNING delivery.id, delivery.attempts, delivery.quiet
 """
 _MARK = """
 UPDATE webhook_deliveries AS delivery
-SET status = new.status, error_message = new.error_message, processed_at = now()
-FROM json_to_recordset(%s::json) AS new(id bigint, status text, error_message text)
+SET status = new.status, error_message = new.error_message, processed_at = now(), quiet = delivery.quiet OR new.quiet
+FROM json_to_recordset(%s::json) AS new(id bigint, status text, error_message text, quiet boolean)
 WHERE delivery.id = new.id
 """
 _CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
@@ -112,7 +112,7 @@ def process(delivery_ids: Sequence[int], *, live: bool = True, quiet: bool = Fal
     except Exception as error:
         if len(delivery_ids) == 1:
             log.exception("Webhook: delivery failed", delivery=delivery_ids[0])
-            _fail(delivery_ids[0], because(CRASHED, f"{type(error).__name__}: {error}"))
+            _fail(delivery_ids[0], because(CRASHED, f"{type(error).__name__}: {error}"), quiet=quiet or not live)
             return
         middle = len(delivery_ids) // 2
         process(delivery_ids[:middle], live=live, quiet=quiet)
@@ -120,8 +120,11 @@ def process(delivery_ids: Sequence[int], *, live: bool = True, quiet: bool = Fal
 
 
 def process_again(delivery_ids: Sequence[int]) -> int:
-    """Put these deliveries back into the queue, due now, their attempts forgotten; return how many there were."""
-    return WebhookDelivery.objects.filter(pk__in=delivery_ids).update(
+    """Put these deliveries back into the queue, due now, their attempts forgotten; return how many there were.
+
+    Those whose body was dropped (retention) are left as they are: there is nothing to read.
+    """
+    return WebhookDelivery.objects.filter(pk__in=delivery_ids, body__isnull=False).update(
         status=WebhookDelivery.Status.RECEIVED, attempts=0, next_attempt_at=datetime.now(UTC), error_message=""
     )
 
@@ -162,11 +165,14 @@ def _process_locked(delivery_ids: Sequence[int], live: bool, quiet: bool) -> lis
         states = {deal.lead_id: deal for deal in changed}
         failures, receivers = tell(changed, live=live and not quiet)
     logbook.write(deliveries, states, stages, failures, receivers)
-    return _mark(deliveries, failures)
+    return _mark(deliveries, failures, quiet=quiet or not live)
 
 
-def _mark(deliveries: Sequence[Delivery], failures: Failures) -> list[tuple[str, str]]:
-    """Save what became of each delivery; one that already says the same is not written (replay)."""
+def _mark(deliveries: Sequence[Delivery], failures: Failures, *, quiet: bool) -> list[tuple[str, str]]:
+    """Save what became of each delivery; one that already says the same is not written (replay).
+
+    What fails quietly stays quiet: the worker tries a failed replay again, and nobody is told by that, either.
+    """
     rows = []
     outcomes = []
     for delivery in deliveries:
@@ -176,26 +182,32 @@ def _mark(deliveries: Sequence[Delivery], failures: Failures) -> list[tuple[str,
             outcome = (WebhookDelivery.Status.INVALID, delivery.problem)
         elif failed:
             status = WebhookDelivery.Status.DEAD if delivery.attempts >= MAX_ATTEMPTS else WebhookDelivery.Status.FAILED
-            outcome = (status, because(RECEIVER_FAILED, "; ".join(failures[lead_id] for lead_id in failed)))
+            outcome = (
+                status,
+                because(RECEIVER_FAILED, "; ".join(text for lead_id in failed for text in failures[lead_id])),
+            )
             log.error("Webhook: delivery failed", delivery=delivery.id, status=str(status), leads=failed)
         else:
             outcome = (WebhookDelivery.Status.PROCESSED, "")
         outcomes.append((delivery.source, str(outcome[0])))
         if outcome != (delivery.status, delivery.error_message):
-            rows.append({"id": delivery.id, "status": outcome[0], "error_message": outcome[1]})
+            row = {"id": delivery.id, "status": outcome[0], "error_message": outcome[1]}
+            rows.append(row | {"quiet": quiet and bool(failed)})
     if rows:
         with connection.cursor() as cursor:
             cursor.execute(_MARK, [bulk.as_json(rows)])
     return outcomes
 
 
-def _fail(delivery_id: int, error: str) -> None:
+def _fail(delivery_id: int, error: str, *, quiet: bool) -> None:
     """Save that processing this delivery raised; its next attempt is already set by the claim."""
-    delivery = WebhookDelivery.objects.only("attempts").get(pk=delivery_id)
+    delivery = WebhookDelivery.objects.only("attempts", "quiet").get(pk=delivery_id)
     if delivery.attempts >= MAX_ATTEMPTS:
         _give_up(delivery_id, error)
         return
-    WebhookDelivery.objects.filter(pk=delivery_id).update(status=WebhookDelivery.Status.FAILED, error_message=error)
+    WebhookDelivery.objects.filter(pk=delivery_id).update(
+        status=WebhookDelivery.Status.FAILED, error_message=error, quiet=quiet or delivery.quiet
+    )
 
 
 def _give_up(delivery_id: int, error: str) -> None:

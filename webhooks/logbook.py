@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from django.db import connection
+
 from webhooks import bulk, registry
 from webhooks.amocrm.events import DealEvent, OtherEvent
 from webhooks.deliveries import Delivery
@@ -23,6 +25,7 @@ from webhooks.reasons import (
     RECEIVER_FAILED,
     because,
 )
+from webhooks.signals import Failures
 
 Routing = WebhookLog.Routing
 Processing = WebhookLog.Processing
@@ -31,13 +34,19 @@ _FIELDS = (
     "delivery", "index", "received_at", "source", "action", "lead_id", "pipeline_id", "status_id", "deal_data",
     "utm_source", "utm_campaign", "routing_decision", "processing_status", "error_message", "processed_at",
 )  # fmt: skip
+_STALE = """
+DELETE FROM webhook_logs AS entry WHERE delivery_id = ANY(%(ids)s::bigint[]) AND NOT EXISTS (
+    SELECT FROM json_to_recordset(%(keys)s::json) AS written(delivery bigint, index int)
+    WHERE written.delivery = entry.delivery_id AND written.index = entry.index
+)
+"""
 
 
 def write(
     deliveries: Sequence[Delivery],
     states: Mapping[int, DealState],
     stages: Mapping[int, Sequence[Observation]],
-    failures: Mapping[int, str],
+    failures: Failures,
     receivers: int,
 ) -> None:
     """Write the rows of a batch; on replay only those that say something new.
@@ -51,13 +60,22 @@ def write(
         for index, entry in _entries(delivery, states, stages, failures, receivers)
     ]
     bulk.upsert(WebhookLog, _FIELDS, rows, key=("delivery", "index"), volatile=("processed_at",))
+    if again := [delivery.id for delivery in deliveries if delivery.was_processed]:
+        _drop_stale(again, [row[:2] for row in rows])
+
+
+def _drop_stale(delivery_ids: Sequence[int], written: Sequence[tuple[int, int]]) -> None:
+    """Drop rows that these deliveries once wrote and no longer do: a setting was mended, or the code."""
+    keys = bulk.as_json([{"delivery": delivery, "index": index} for delivery, index in written])
+    with connection.cursor() as cursor:
+        cursor.execute(_STALE, {"ids": bulk.ids(delivery_ids), "keys": keys})
 
 
 def _entries(
     delivery: Delivery,
     states: Mapping[int, DealState],
     stages: Mapping[int, Sequence[Observation]],
-    failures: Mapping[int, str],
+    failures: Failures,
     receivers: int,
 ) -> Iterator[tuple[int, tuple[Any, ...]]]:
     parsed = delivery.parsed
@@ -73,7 +91,7 @@ def _entries(
         if isinstance(event, DealEvent):
             count += 1
             seen = delivery.seen(index)
-            yield index, _deal_entry(event, seen, states, stages, failures.get(event.lead_id), receivers)
+            yield index, _deal_entry(event, seen, states, stages, failures.get(event.lead_id, ()), receivers)
         elif event.problem:
             count += 1
             yield index, _no_deal(event.name_of_action, Processing.ERROR, because(BROKEN_DEAL, event.problem))
@@ -93,7 +111,7 @@ def _deal_entry(
     seen: Seen,
     states: Mapping[int, DealState],
     stages: Mapping[int, Sequence[Observation]],
-    failure: str | None,
+    failed: Sequence[str],
     receivers: int,
 ) -> tuple[Any, ...]:
     deal = states[event.lead_id]
@@ -101,9 +119,9 @@ def _deal_entry(
     result = Processing.IGNORED if routing in (Routing.IGNORED, Routing.UNKNOWN) else Processing.SUCCESS
     if event.problems:
         reason = "; ".join(filter(None, (reason, because(DOUBTFUL, "; ".join(event.problems)))))
-    if failure is not None:
-        result = Processing.ERROR if failure.count("; ") + 1 >= receivers else Processing.PARTIAL
-        reason = because(RECEIVER_FAILED, failure)
+    if failed:
+        result = Processing.ERROR if len(failed) >= receivers else Processing.PARTIAL
+        reason = because(RECEIVER_FAILED, "; ".join(failed))
     return (
         event.name_of_action, event.lead_id, event.pipeline_id, event.status_id, _deal_data(event),
         event.utm.get("utm_source", ""), event.utm.get("utm_campaign", ""), routing, result, reason,

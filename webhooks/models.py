@@ -65,8 +65,10 @@ class WebhookDelivery(models.Model):
             ),
             # The admin's and replay's date range; a fraction of a B-tree's cost at each insert.
             BrinIndex("received_at", name="delivery_received_brin"),
-            # How far retention has come.
-            models.Index("id", name="delivery_purged", condition=Q(body__isnull=True)),
+            # What retention may drop.
+            models.Index(
+                "id", name="delivery_droppable", condition=Q(body__isnull=False, status__in=["processed", "invalid"])
+            ),
         ]
         constraints = [
             models.CheckConstraint(

@@ -55,6 +55,7 @@ class Slice:
     since: datetime
     until: datetime
     deals: int
+    asked_at: datetime  # by the clock that dates deliveries
     verdicts: list[Verdict]  # only those with something to tell
     missed: int = 0  # of them, hooks that no run had found before
 
@@ -99,6 +100,7 @@ def reconcile(api: Api, run: Reconciliation) -> Iterator[Slice]:
 
 def look(api: Api, pipelines: Sequence[int], since: datetime, until: datetime) -> Slice:
     """Compare one slice and write nothing."""
+    asked_at = enrichment.database_now()
     leads: dict[int, Item] = {}
     items: dict[str, Item] = {}
     for pipeline in pipelines:
@@ -116,7 +118,7 @@ def look(api: Api, pipelines: Sequence[int], since: datetime, until: datetime) -
     ids = sorted({*leads, *_concerned(changes), *_won_here(since, until)})
     connected = connected_at()
     now = datetime.now(UTC)
-    found = Slice(since, until, len(ids), [])
+    found = Slice(since, until, len(ids), asked_at, [])
     for chunk in _chunks(ids):
         missing = [lead_id for lead_id in chunk if lead_id not in leads]
         leads |= {lead["id"]: lead for lead in enrichment.fetch(api, missing)} if missing else {}
@@ -246,6 +248,7 @@ def _enter(run: Reconciliation, found: Slice) -> None:
                 [verdict.lead for verdict in chunk if verdict.lead],
                 [item for verdict in chunk for item in verdict.events],
                 quiet=quiet,
+                asked_at=found.asked_at,
             )
     missed = [
         _finding(run, v, change.kind, from_micros(change.at * 10**6)) for v in found.verdicts for change in v.missed

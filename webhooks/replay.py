@@ -57,7 +57,9 @@ def replay(deliveries: QuerySet[WebhookDelivery], *, after: int = 0) -> Iterator
     with ThreadPoolExecutor(HANDS) as pool:
         in_hand: deque[tuple[list[int], Future[None]]] = deque()
         try:
-            for batch in _batches(deliveries.filter(body__isnull=False), after):
+            # What still waits is the worker's, and news: people are to be told of it.
+            stored = deliveries.filter(body__isnull=False).exclude(status=WebhookDelivery.Status.RECEIVED)
+            for batch in _batches(stored, after):
                 in_hand.append((batch, pool.submit(inbox.process, batch, live=False)))
                 if len(in_hand) > HANDS:
                     yield _ended(*in_hand.popleft())

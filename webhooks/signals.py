@@ -33,13 +33,14 @@ from webhooks.merge import DealState
 
 deals_changed = Signal()
 
-Failures = dict[int, str]
+# What went wrong by lead_id, a text for each receiver that failed.
+Failures = dict[int, list[str]]
 
 
 def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failures]:
     """Run `handle(deals, live=…)` in a savepoint, and if it fails once more deal by deal (law 6).
 
-    The receiver made of it returns {lead_id: error} of the deals that failed by themselves; the others' effects stand.
+    The receiver made of it returns {lead_id: [error]} of the deals that failed alone; the others' effects stand.
     A deadlock, a serialization failure or a lost connection is raised: the whole batch is tried again.
     """
 
@@ -52,9 +53,9 @@ def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failur
         if failure is None:
             return {}
         if len(deals) == 1:
-            return {deals[0].lead_id: failure}
+            return {deals[0].lead_id: [failure]}
         one_by_one = ((deal.lead_id, _attempt(handle, [deal], live)) for deal in deals)
-        return {lead_id: failure for lead_id, failure in one_by_one if failure is not None}
+        return {lead_id: [failure] for lead_id, failure in one_by_one if failure is not None}
 
     receiver.handle = handle  # type: ignore[attr-defined]
     # Django would read the signature of `handle`, which takes no **kwargs, through __wrapped__.
@@ -85,6 +86,6 @@ def tell(deals: Sequence[DealState], *, live: bool, only: str | None = None) -> 
     for _, outcome in responses:
         if isinstance(outcome, Exception):
             raise outcome
-        for lead_id, failure in (outcome or {}).items():
-            failures[lead_id] = f"{failures[lead_id]}; {failure}" if lead_id in failures else failure
+        for lead_id, failed in (outcome or {}).items():
+            failures.setdefault(lead_id, []).extend(failed)
     return failures, len(responses)

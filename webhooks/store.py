@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import psycopg
-from django.db import DatabaseError, connection, transaction
-from django.db.models import F
+from django.db import DatabaseError, connection
 from psycopg import pq
 
 from webhooks.models import Source, WebhookRefusal
@@ -33,6 +32,10 @@ WATCH_SECONDS = 0.1
 # Deliveries in one INSERT; a web process has that many threads.
 MOST = 8
 
+_REFUSED = """
+INSERT INTO webhook_refusals AS refusal (hour, source, reason, count) VALUES (%s, %s, %s, 1)
+ON CONFLICT (hour, source, reason) DO UPDATE SET count = refusal.count + 1
+"""
 Values = list[bytes | None]
 _COLUMNS = ("source", "body", "content_type", "headers", "query", "remote_addr", "status", "error_message")
 _FORMATS = [pq.Format.BINARY if name == "body" else pq.Format.TEXT for name in _COLUMNS]
@@ -179,10 +182,8 @@ def count_refusal(source: Source, reason: WebhookRefusal.Reason) -> None:
     """Add one to this hour's count of refused requests. The refusal stands whether or not it could be counted."""
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     try:
-        with transaction.atomic():
-            WebhookRefusal.objects.bulk_create(
-                [WebhookRefusal(hour=hour, source=source, reason=reason, count=0)], ignore_conflicts=True
-            )
-            WebhookRefusal.objects.filter(hour=hour, source=source, reason=reason).update(count=F("count") + 1)
-    except DatabaseError:
+        connection.ensure_connection()
+        with _Deadline(connection.connection.pgconn), connection.cursor() as cursor:
+            cursor.execute(_REFUSED, [hour, str(source), str(reason)])
+    except (DatabaseError, psycopg.Error, NotStored):
         connection.close()

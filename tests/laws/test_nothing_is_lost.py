@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
 import threading
@@ -135,6 +136,50 @@ def test_kill_9_of_web_worker_and_database_loses_nothing_acknowledged(
     earned = "SELECT count(*), sum(amount) FROM referral_earnings"
     assert own_database.rows(earned) == [(len(sold), 100 * len(sold))]
     assert own_database.value("SELECT count(*) FROM deals") == len(sold)
+
+
+@pytest.mark.parametrize("other", ["POST /webhook/amocrm/traffic?key=wrong", "GET /health/ready"])
+def test_a_hanging_database_answers_a_delivery_in_time_whatever_else_is_asked(
+    own_database: OwnDatabase, system: LiveSystem, other: str
+):
+    web = system.start_web(AMOCRM_WEBHOOK_SECRETS="right", WEB_CONCURRENCY="1")
+    method, path = other.split()
+    body = bodies.hook(1, at=int(time.time()))
+    headers = {"Content-Type": bodies.FORM}
+
+    def deliver() -> tuple[int, float]:
+        started = time.monotonic()
+        answer = httpx.post(f"{web.url}{PATH}?key=right", content=body, headers=headers, timeout=10)
+        return answer.status_code, time.monotonic() - started
+
+    def ask() -> None:
+        with contextlib.suppress(httpx.TransportError):
+            httpx.request(method, web.url + path, timeout=60)
+
+    def ask_often() -> None:
+        for _ in range(5):
+            ask()
+
+    def together(number: int, work: Callable[[], None]) -> list[threading.Thread]:
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        return threads
+
+    assert deliver()[0] == 200
+    for thread in together(16, ask_often):  # every thread of the server has its connection now
+        thread.join()
+    own_database.signal_all(signal.SIGSTOP)
+    try:
+        asking = together(24, ask)
+        time.sleep(4)
+        answers = [deliver(), deliver()]
+    finally:
+        own_database.signal_all(signal.SIGCONT)
+    for thread in asking:
+        thread.join()
+    assert all(status == 503 and took < 3 for status, took in answers), answers
+    wait_for(lambda: deliver()[0] == 200, 5, "the web server takes deliveries again")
 
 
 @pytest.mark.parametrize(

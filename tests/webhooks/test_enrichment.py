@@ -209,6 +209,26 @@ def test_one_that_spoils_every_answer_ends_alone(crm: FakeAmoCrm, amo: Api, monk
     assert "504" in ApiQuestion.objects.get(object_id=5).error
 
 
+@pytest.mark.parametrize("news", [bodies.hook(1, action="delete"), bodies.hook(1, status=bodies.LOST)])
+def test_what_arrives_while_an_answer_is_on_its_way_is_news_to_it(
+    news: bytes, crm: FakeAmoCrm, amo: Api, monkeypatch: pytest.MonkeyPatch
+):
+    crm.put(1, at=T, status=WON, price=5, closed_at=T - 5)
+    arrive(bodies.hook(1, at=T))
+    fetch = enrichment.fetch
+
+    def fetch_slowly(api: Api, ids: list[int]) -> Any:
+        leads = fetch(api, ids)
+        arrive(news)
+        return leads
+
+    monkeypatch.setattr(enrichment, "fetch", fetch_slowly)
+    let_the_time_come()
+    enrichment.ask_due(amo)
+    drain()
+    assert Sale.objects.get().state == "reversed"
+
+
 def test_wins_from_before_the_token_are_asked_about(settings: Any, crm: FakeAmoCrm, amo: Api):
     token, settings.AMOCRM_ACCESS_TOKEN = settings.AMOCRM_ACCESS_TOKEN, ""
     crm.put(1, at=T, status=WON, price=3)

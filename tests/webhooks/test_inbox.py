@@ -212,6 +212,16 @@ def test_a_receiver_that_raises_for_one_deal_stops_no_other(receiver: Any):
     assert failed.next_attempt_at > failed.received_at
 
 
+def test_an_error_of_many_words_is_still_one_apps(receiver: Any):
+    def fails(deals: Any, *, live: bool) -> None:
+        raise ValueError("no; not; this; way")
+
+    receiver(fails)
+    store(bodies.hook(1, at=1766217600))
+    inbox.process_due()
+    assert WebhookLog.objects.get().processing_status == "partial"
+
+
 def test_a_retry_completes_a_partial_one(receiver: Any):
     broken = True
 

@@ -190,6 +190,45 @@ def test_resync_asks_one_app_only(history: list[int], monkeypatch: pytest.Monkey
         command("resync", "traffic")
 
 
+def test_what_still_waits_is_left_to_the_worker_which_tells_people():
+    WebhookDelivery.objects.create(
+        source="amocrm", content_type=bodies.FORM, body=bodies.hook(1, at=NOW, price=5, utm_source="kenesary")
+    )
+    assert list(replay(select_deliveries())) == []
+    while inbox.process_due():
+        pass
+    assert SalesNotification.objects.count() == 1
+
+
+def test_what_fails_in_a_replay_is_tried_again_and_told_by_no_message(monkeypatch: pytest.MonkeyPatch):
+    delivery = WebhookDelivery.objects.create(
+        source="amocrm", content_type=bodies.FORM, body=bodies.hook(1, at=NOW, price=5, utm_source="kenesary")
+    )
+    inbox.process([delivery.pk], live=False)
+    Sale.objects.all().delete()
+    with monkeypatch.context() as broken:
+        broken.setattr("traffic.receivers.converge_sales", lambda *_, **__: 1 / 0)
+        list(replay(select_deliveries()))
+    WebhookDelivery.objects.filter(status="failed").update(next_attempt_at=datetime.now(UTC))
+    while inbox.process_due():
+        pass
+    delivery.refresh_from_db()
+    assert delivery.status == "processed"
+    assert (Sale.objects.count(), SalesNotification.objects.count()) == (1, 0)
+
+
+def test_a_mended_setting_leaves_no_stale_log_row(settings: Any):
+    settings.AMOCRM_ACCOUNT_ID = "1"
+    body = b"account[id]=2&contacts[update][0][id]=5&" + bodies.hook(1, at=NOW)
+    delivery = WebhookDelivery.objects.create(source="amocrm", content_type=bodies.FORM, body=body)
+    while inbox.process_due():
+        pass
+    assert WebhookLog.objects.get().lead_id is None
+    settings.AMOCRM_ACCOUNT_ID = "2"
+    assert list(replay(select_deliveries())) == [(1, delivery.pk)]
+    assert WebhookLog.objects.get().lead_id == 1
+
+
 # --- retention ----------------------------------------------------------------------------------
 
 
@@ -213,6 +252,22 @@ def test_retention_goes_on_where_it_ended(history: list[int], monkeypatch: pytes
     assert next(batches) == 5
     assert list(drop_bodies(later)) == [5, 2]
     assert list(drop_bodies(later)) == []
+
+
+def test_retention_comes_back_to_what_was_dead(history: list[int]):
+    later = datetime.now(UTC) + timedelta(minutes=1)
+    WebhookDelivery.objects.filter(pk=history[0]).update(status="dead")
+    assert sum(drop_bodies(later)) == 11
+    inbox.process_again([history[0]])
+    while inbox.process_due():
+        pass
+    assert sum(drop_bodies(later)) == 1
+
+
+def test_what_has_no_body_cannot_be_processed_again(history: list[int]):
+    sum(drop_bodies(datetime.now(UTC) + timedelta(minutes=1)))
+    assert inbox.process_again(history) == 0
+    assert set(WebhookDelivery.objects.values_list("status", flat=True)) == {"processed", "invalid"}
 
 
 def test_replay_says_what_it_can_no_longer_read_and_leaves_it_alone(history: list[int]):

@@ -11,6 +11,7 @@ from webhooks import registry
 from webhooks.models import Deal
 from webhooks.progress import Progress
 from webhooks.replay import resync
+from webhooks.signals import Failures
 
 
 class Command(BaseCommand):
@@ -29,12 +30,12 @@ class Command(BaseCommand):
         self.stdout.write(f"{total} deals")
         started = time.monotonic()
         progress = Progress(total, self.stderr)
-        failed: dict[int, str] = {}
+        failed: Failures = {}
         with progress.interruptible():
             for count, last, failures in resync(options["app"], after=options["after"]):
                 progress.add(count, last)
                 failed |= failures
         self.stdout.write(f"told {options['app']} of {progress.done} deals in {time.monotonic() - started:.1f} s")
         if failed:
-            first = "\n".join(f"  {lead_id}: {error}" for lead_id, error in sorted(failed.items())[:10])
+            first = "\n".join(f"  {lead_id}: {'; '.join(errors)}" for lead_id, errors in sorted(failed.items())[:10])
             raise CommandError(f"{len(failed)} deals failed and were left as they are:\n{first}")
