@@ -12,13 +12,16 @@ import sys
 import time
 
 from bench import harness
+from bench.dashboard import dashboard
 from bench.intake import acks, memory, slowest, sustained
 from bench.latency import latency
 from bench.log import log
 from bench.referrals import referrals
 from bench.replay import replay
 
-FIGURES = {figure.__name__: figure for figure in (latency, acks, slowest, sustained, replay, memory, log, referrals)}
+FIGURES = {
+    figure.__name__: figure for figure in (latency, acks, slowest, sustained, replay, memory, log, referrals, dashboard)
+}
 
 
 def main() -> None:

@@ -102,6 +102,31 @@ class UncountedAdmin(ReadOnlyAdmin):
         return UncountedChangeList
 
 
+def lead_number(text: str) -> int | None:
+    """Return what somebody typed as a number that the database knows (bigint), or None."""
+    text = text.strip().removeprefix("#")
+    if not (text.isascii() and text.isdigit()):
+        return None
+    number = int(text)
+    return number if number < 2**63 else None
+
+
+class DealSearch:
+    """Search of a list of deals: a number is a deal's, found by the index on it; everything else is a text."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find by `lead_id` exactly, without a cast, or by the list's `search_fields`."""
+        number = lead_number(search_term)
+        if number is not None:
+            return queryset.filter(lead_id=number), False
+        found: tuple[QuerySet[Any], bool] = super().get_search_results(  # type: ignore[misc]
+            request, queryset, search_term
+        )
+        return found
+
+
 class DayRangeFilter(RangeDateFilter):
     """Rows of a DateTimeField from one business day to another, both included whole."""
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponseBase
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -19,6 +21,8 @@ from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification
 from webhooks.models import WebhookDelivery
 
+# Who may see any of these has more to do here than to look at their own sales.
+OTHER_WORK = ("traffic.view_all_sales", "referrals.view_conversion", "webhooks.view_webhookdelivery", "auth.view_user")
 # Sales older than this are not counted: the index on sale_date bounds the query, and nobody mends them any more.
 RECENT = timedelta(days=90)
 
@@ -77,6 +81,13 @@ CHECKS = [
         _messages(SalesNotification.Status.FAILED),
     ),
     _Check(
+        "traffic.view_salesnotification",
+        _("Messages of which nobody knows whether they arrived"),
+        "traffic_salesnotification",
+        "notification_status__exact=uncertain",
+        _messages(SalesNotification.Status.UNCERTAIN),
+    ),
+    _Check(
         "traffic.view_all_sales",
         _("Sales of the last 90 days that no rule matched"),
         "traffic_sale",
@@ -112,6 +123,14 @@ def matters(request: HttpRequest) -> list[Matter]:
                 query += f"&sale_date_from={today() - RECENT}"
             found.append(Matter(count, check.text, f"{reverse(f'admin:{check.view}_changelist')}?{query}"))
     return found
+
+
+def start(request: HttpRequest) -> HttpResponseBase:
+    """Show the admin's first page; a targetologist has only their sales, so that is their first page."""
+    user = request.user
+    if user.has_perm("traffic.view_sale") and not any(user.has_perm(other) for other in OTHER_WORK):
+        return redirect("traffic-dashboard")
+    return admin.site.index(request)
 
 
 def home_context(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ ROLES: dict[str, dict[str, tuple[str, ...]]] = {
         "notifications": ("view_telegramchat",),
     },
     TARGETOLOGIST: {
-        "traffic": ("view_sale", "view_salesnotification"),
+        "traffic": ("view_sale", "view_salesnotification", "view_adspend"),
     },
     REFERRAL_MANAGER: {
         "referrals": ("*",),

@@ -23,6 +23,7 @@ NAVIGATION: list[tuple[Promise, list[tuple[Promise, str, str, str]]]] = [
         _("Traffic"),
         [
             (_("Sales"), "payments", "admin:traffic_sale_changelist", "traffic.view_sale"),
+            (_("Ad spend"), "shopping_cart_checkout", "admin:traffic_adspend_changelist", "traffic.view_adspend"),
             (_("Messages"), "send", "admin:traffic_salesnotification_changelist", "traffic.view_salesnotification"),
             (_("Rules"), "rule", "admin:traffic_attributionrule_changelist", "traffic.view_attributionrule"),
             (_("Funnels"), "filter_alt", "admin:traffic_funnel_changelist", "traffic.view_funnel"),

@@ -6,9 +6,10 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
-from onai_project import api, health, state
+from onai_project import api, health, home, state
 from referrals import api as referral_api
 from referrals import views as referrals
+from traffic import api as traffic_api
 from traffic import views as traffic
 
 urlpatterns = [
@@ -19,13 +20,30 @@ urlpatterns = [
     path("metrics", health.metrics),
     # Before the admin's own catch-all; admin_view asks for a login and staff status.
     path("admin/traffic/dashboard/", admin.site.admin_view(traffic.dashboard), name="traffic-dashboard"),
+    path("admin/traffic/dashboard/sales/", admin.site.admin_view(traffic.sales), name="traffic-dashboard-sales"),
+    path(
+        "admin/traffic/dashboard/sales.<str:ending>",
+        admin.site.admin_view(traffic.sales_file),
+        name="traffic-dashboard-sales-file",
+    ),
+    path(
+        "admin/traffic/dashboard/all.xlsx", admin.site.admin_view(traffic.dashboard_xlsx), name="traffic-dashboard-xlsx"
+    ),
+    path(
+        "admin/traffic/dashboard/<slug:table>.csv",
+        admin.site.admin_view(traffic.dashboard_csv),
+        name="traffic-dashboard-csv",
+    ),
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/referrals/dashboard/", include("referrals.urls")),
     path("admin/state/", admin.site.admin_view(state.system_state), name="system-state"),
     path("admin/api/", admin.site.admin_view(api.api_access), name="api-access"),
+    path("api/traffic/dashboard/", traffic_api.DashboardView.as_view(), name="api-traffic-dashboard"),
+    path("api/traffic/sales/", traffic_api.SalesView.as_view(), name="api-traffic-sales"),
     path("api/referrals/dashboard/", referral_api.DashboardView.as_view(), name="api-referral-dashboard"),
     path("api/referrals/entries/", referral_api.EntriesView.as_view(), name="api-referral-entries"),
     path("api/schema/", api.SchemaView.as_view(), name="api-schema"),
+    path("admin/", admin.site.admin_view(home.start)),
     path("admin/", admin.site.urls),
     path("", RedirectView.as_view(pattern_name="admin:index")),
 ]

@@ -251,6 +251,7 @@ def recalculated_text(outcome: decisions.Outcome) -> str:
 class ReferrerGroupAdmin(PanelAdmin):
     list_display = ("name", "members")
     search_fields = ("name",)
+    ordering = ("name",)
     fields = ("name",)
 
     @display(description=_("referrers"))

@@ -17,8 +17,9 @@ from notifications.resending import ResendMixin
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
+    DealSearch,
     PanelAdmin,
-    ReadOnlyAdmin,
+    UncountedAdmin,
     choice_label,
     deal_link,
     list_link,
@@ -29,6 +30,7 @@ from traffic import digest_admin  # noqa: F401
 from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification, Targetologist
 from traffic.rules import admin as rules_admin  # noqa: F401
+from traffic.spend import admin as spend_admin  # noqa: F401
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 CHANNEL_COLOURS = {"targetologist": "primary", "referral": "info", "unknown": "warning"}
@@ -50,7 +52,7 @@ class AmountFilter(admin.SimpleListFilter):
 
 
 @admin.register(Sale)
-class SaleAdmin(ReadOnlyAdmin):
+class SaleAdmin(DealSearch, UncountedAdmin):
     list_display = (
         "sale_date",
         "name",
@@ -65,7 +67,7 @@ class SaleAdmin(ReadOnlyAdmin):
     list_display_links = ("sale_date", "name")
     list_filter = (("sale_date", DayRangeFilter), "state", "channel", AmountFilter, "targetologist")
     list_select_related = ("targetologist",)
-    search_fields = ("=lead_id", "lead_name", "utm_campaign")
+    search_fields = ("lead_name", "utm_campaign")
     search_help_text = _("Deal number, name or campaign")
     ordering = ("-sale_date",)
     fieldsets = (
@@ -127,7 +129,7 @@ class SaleAdmin(ReadOnlyAdmin):
 
 
 @admin.register(SalesNotification)
-class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
+class SalesNotificationAdmin(DealSearch, ResendMixin, UncountedAdmin):
     list_display = (
         "created_at",
         "name",
@@ -142,7 +144,7 @@ class SalesNotificationAdmin(ResendMixin, ReadOnlyAdmin):
     list_display_links = ("created_at", "name")
     list_filter = (("created_at", DayRangeFilter), "notification_status", "kind", "targetologist", "chat")
     list_select_related = ("targetologist", "chat")
-    search_fields = ("=lead_id", "lead_name", "utm_campaign")
+    search_fields = ("lead_name", "utm_campaign")
     search_help_text = _("Deal number, name or campaign")
     ordering = ("-id",)
     fieldsets = (

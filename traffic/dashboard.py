@@ -1,62 +1,69 @@
-"""What the Traffic Dashboard says, as plain values: a few queries, whatever the number of rows."""
+"""What the Traffic Dashboard says, as plain values: a few queries, whatever the number of sales."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import Count, QuerySet, Sum
-from django.db.models.functions import TruncDate
+from django.db import connection
 from django.utils.translation import gettext as _
 
-from onai_project.periods import Period, zone
-from traffic.models import Sale, SalesNotification, Targetologist
+from onai_project.periods import Period, previous_period, today
+from traffic.day_totals import COLUMNS, OF_DAYS, RAW, clean_days, spans
+from traffic.day_totals import LACKING as _LACKING
+from traffic.figures import Figures, Totals
+from traffic.filters import DIMENSIONS, NO_FILTERS, REFERRAL, UNKNOWN, Filters, condition, visible_slugs
+from traffic.filters import notifications_visible_to as notifications_visible_to
+from traffic.filters import sales_visible_to as sales_visible_to
+from traffic.models import Sale, Targetologist
+from traffic.spend.entries import Spend, spend_of
 
 # A few screens of a phone; the list of sales has the rest.
 LATEST = 20
+# What waits for a person is short, or it is not the dashboard's matter.
+LACKING = 10
 
-
-def sales_visible_to(user: User | AnonymousUser) -> QuerySet[Sale]:
-    """Return the sales that somebody may see: all with `traffic.view_all_sales`, else a targetologist's own."""
-    return _own(Sale.objects.all(), user)
-
-
-def notifications_visible_to(user: User | AnonymousUser) -> QuerySet[SalesNotification]:
-    """Return the messages about the sales that somebody may see."""
-    return _own(SalesNotification.objects.all(), user)
-
-
-def _own(rows: QuerySet[Any], user: User | AnonymousUser) -> QuerySet[Any]:
-    if user.has_perm("traffic.view_all_sales"):
-        return rows
-    return rows.filter(targetologist__user=user) if isinstance(user, User) else rows.none()
+_SUMS = """
+WITH facts AS (
+    SELECT day, {columns}, sales, priced, lacking, known FROM sale_day_totals WHERE day = ANY(%(built)s::date[])
+    UNION ALL {raw}
+)
+SELECT GROUPING(line, day, {dimension}), state, line, day, {dimension},
+       sum(sales), sum(sales) - sum(priced), sum(lacking), coalesce(sum(known), 0)
+FROM (
+    SELECT *, CASE WHEN channel = 'referral' THEN 'referral' ELSE coalesce(targetologist, 'unknown') END AS line
+    FROM facts WHERE {condition}
+) AS lined
+GROUP BY GROUPING SETS ((state, line), (state, day), (state, {dimension}))
+"""
+_IDS = """
+SELECT id FROM {of_days}
+WHERE state = %(state)s AND {condition}
+ORDER BY sale_date DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """Sales, their known revenue in tenge, and how many of them lack an amount."""
+class Sums:
+    """The sales of one period: won ones by line, by day and by what the breakdown is by; what was taken back by day."""
 
-    sales: int = 0
-    known: Decimal = Decimal(0)
-    without_amount: int = 0
-
-    @property
-    def revenue(self) -> Decimal | None:
-        """The sum of the known amounts; None (shown "—") where there are sales and no amount is known."""
-        return None if self.sales and self.sales == self.without_amount else self.known
+    by_line: dict[str, Totals]
+    by_day: dict[date, Totals]
+    by_value: dict[str, Totals]
+    reversed_by_day: dict[date, Totals]
 
     @property
-    def average(self) -> Decimal | None:
-        """Revenue by sale with a known amount, whole tenge; None where there is none."""
-        priced = self.sales - self.without_amount
-        return (self.known / priced).quantize(Decimal(1), ROUND_HALF_UP) if priced else None
+    def totals(self) -> Totals:
+        """All won sales."""
+        return sum(self.by_line.values(), Totals())
 
-    def __add__(self, other: Totals) -> Totals:
-        return Totals(self.sales + other.sales, self.known + other.known, self.without_amount + other.without_amount)
+    @property
+    def reversed(self) -> Totals:
+        """All that was taken back."""
+        return sum(self.reversed_by_day.values(), Totals())
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,13 @@ class Line:
     key: str
     name: str
     totals: Totals
+    before: Totals
+    spend: Decimal | None
+
+    @property
+    def figures(self) -> Figures:
+        """Its sales beside its spend."""
+        return Figures(self.totals, self.spend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,68 +88,185 @@ class Day:
 
     day: date
     totals: Totals
+    spend: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The sales of one campaign, source, medium or funnel; `value` "" is what lacks it."""
+
+    value: str
+    totals: Totals
+    before: Totals
+    spend: Decimal | None
+
+    @property
+    def figures(self) -> Figures:
+        """Its sales beside its spend."""
+        return Figures(self.totals, self.spend)
 
 
 @dataclass(frozen=True, slots=True)
 class TrafficDashboard:
-    """Everything on the page. `lines` and `days` each add up to `totals`; what was taken back is in `reversed`."""
+    """Everything on the page. `lines`, `days` and `parts` each add up to `totals`; what was taken back is apart.
+
+    `before` is the previous period's; `undivided` is the spend that was entered of no campaign.
+    """
 
     period: Period
+    filters: Filters
+    by: str
     totals: Totals
+    spend: Decimal | None
     reversed: Totals
     lines: list[Line]
     days: list[Day]
+    parts: list[Part]
     latest: list[Sale]
+    lacking: list[Sale]
+    undivided: Decimal | None
+    compared: Period
+    before: Figures
+    days_before: list[Day]
+    reversed_before: Totals
+
+    @property
+    def figures(self) -> Figures:
+        """All sales beside all spend."""
+        return Figures(self.totals, self.spend)
+
+    @property
+    def without_spend(self) -> list[str]:
+        """The targetologists who sold while nothing was entered of what their ads cost, where anything was."""
+        if self.spend is None:
+            return []
+        return [
+            line.name
+            for line in self.lines
+            if line.key not in (UNKNOWN, REFERRAL) and line.totals.sales and line.spend is None
+        ]
 
 
-def traffic_dashboard(period: Period, user: User | AnonymousUser) -> TrafficDashboard:
-    """Return the dashboard of a period as this user may see it."""
-    sales = sales_visible_to(user).filter(sale_date__gte=period.start, sale_date__lt=period.end)
-    won = sales.filter(state=Sale.State.WON)
-
-    groups: dict[str, Totals] = {}
-    taken_back = Totals()
-    for row in _summed(sales.values("state", "channel", "targetologist_id")):
-        if row["state"] == Sale.State.REVERSED:
-            taken_back += _totals(row)
-            continue
-        key = "referral" if row["channel"] == Sale.Channel.REFERRAL else row["targetologist_id"] or "unknown"
-        groups[key] = groups.get(key, Totals()) + _totals(row)
-
-    by_day = {row["day"]: _totals(row) for row in _summed(won.values(day=TruncDate("sale_date", tzinfo=zone())))}
+def traffic_dashboard(
+    period: Period,
+    user: User | AnonymousUser,
+    filters: Filters = NO_FILTERS,
+    *,
+    by: str = "campaign",
+    now: date | None = None,
+) -> TrafficDashboard:
+    """Return the dashboard of a period as this user may see it; `by` is a key of DIMENSIONS, `now` the day it is."""
+    compared = previous_period(period, now or today())
+    sums, before = sales_sums(period, user, filters, by=by), sales_sums(compared, user, filters, by=by)
+    spend, spend_before = spend_of(period, user, filters), spend_of(compared, user, filters)
+    by_campaign = spend.by_campaign if by == "campaign" else {}
+    values = sums.by_value.keys() | {campaign for campaign in by_campaign if campaign}
     return TrafficDashboard(
         period=period,
-        totals=sum(groups.values(), Totals()),
-        reversed=taken_back,
-        lines=_lines(groups, user),
-        days=[Day(day, by_day.get(day, Totals())) for day in period.days],
-        latest=list(won.select_related("targetologist").order_by("-sale_date", "-pk")[:LATEST]),
+        filters=filters,
+        by=by,
+        totals=sums.totals,
+        spend=spend.total,
+        reversed=sums.reversed,
+        lines=_lines(sums, before, spend, user, filters),
+        days=[Day(day, sums.by_day.get(day, Totals()), spend.by_day.get(day)) for day in period.days],
+        parts=[
+            Part(
+                value,
+                sums.by_value.get(value, Totals()),
+                before.by_value.get(value, Totals()),
+                by_campaign.get(value) if value else None,
+            )
+            for value in sorted(values)
+        ],
+        latest=find_sales(sums.by_day, user, filters, limit=LATEST),
+        lacking=find_sales(sums.by_day, user, filters, kind="lacking", limit=LACKING) if sums.totals.lacking else [],
+        undivided=by_campaign.get(""),
+        compared=compared,
+        before=Figures(before.totals, spend_before.total),
+        days_before=[Day(day, before.by_day.get(day, Totals()), spend_before.by_day.get(day)) for day in compared.days],
+        reversed_before=before.reversed,
     )
 
 
-def _lines(groups: dict[str, Totals], user: User | AnonymousUser) -> list[Line]:
+def sales_sums(
+    period: Period, user: User | AnonymousUser, filters: Filters = NO_FILTERS, *, by: str = "campaign"
+) -> Sums:
+    """Return the sums of a period in one query: built days from `sale_day_totals`, the others from the sales."""
+    clean = clean_days(period.first, period.last)
+    raw_days = [day for day in period.days if day not in clean]
+    where, values = condition(filters, visible_slugs(user))
+    dimension = DIMENSIONS[by]
+    query = _SUMS.format(columns=COLUMNS, raw=RAW, dimension=dimension, condition=where)
+    sums = Sums({}, {}, {}, {})
+    with connection.cursor() as cursor:
+        cursor.execute(query, {**values, **spans(raw_days), "built": sorted(clean)})
+        for grouping, state, line, day, value, sales, without_amount, lacking, known in cursor.fetchall():
+            totals = Totals(int(sales), Decimal(known), int(without_amount), int(lacking))
+            if state == Sale.State.REVERSED:
+                if grouping == 0b101:
+                    sums.reversed_by_day[day] = totals
+            elif grouping == 0b011:
+                sums.by_line[line] = totals
+            elif grouping == 0b101:
+                sums.by_day[day] = totals
+            else:
+                sums.by_value[value] = totals
+    return sums
+
+
+def find_sales(
+    by_day: dict[date, Totals],
+    user: User | AnonymousUser,
+    filters: Filters = NO_FILTERS,
+    *,
+    kind: str = "won",
+    limit: int,
+    offset: int = 0,
+) -> list[Sale]:
+    """Return the sales that these sums count, the latest first: `kind` won, reversed or lacking.
+
+    `by_day` are the sums of that kind's state. They say on which days to look, so that the last page of a year takes
+    no longer than the first.
+    """
+    days: list[date] = []
+    left = limit
+    for day in sorted(by_day, reverse=True):
+        count = by_day[day].lacking if kind == "lacking" else by_day[day].sales
+        if not days and offset >= count:
+            offset -= count
+            continue
+        if count:
+            days.append(day)
+            left -= count - (offset if len(days) == 1 else 0)
+        if left <= 0:
+            break
+    if not days:
+        return []
+    where, values = condition(filters, visible_slugs(user))
+    if kind == "lacking":
+        where += f" AND {_LACKING}"
+    state = Sale.State.REVERSED if kind == "reversed" else Sale.State.WON
+    more: dict[str, Any] = {**spans(days), "state": state, "limit": limit, "offset": offset}
+    with connection.cursor() as cursor:
+        cursor.execute(_IDS.format(of_days=OF_DAYS, condition=where), {**values, **more})
+        ids = [row[0] for row in cursor.fetchall()]
+    found = Sale.objects.select_related("targetologist").in_bulk(ids)
+    return [found[pk] for pk in ids if pk in found]
+
+
+def _lines(sums: Sums, before: Sums, spend: Spend, user: User | AnonymousUser, filters: Filters) -> list[Line]:
     """Return the active targetologists in their order (others if they sold), then nobody, then referrals."""
-    sees_all = user.has_perm("traffic.view_all_sales")
+    slugs = visible_slugs(user)
     people = Targetologist.objects.all()
-    if not sees_all:
-        people = people.filter(user=user) if isinstance(user, User) else people.none()
-    lines = [
-        Line(person.slug, str(person), groups.get(person.slug, Totals()))
-        for person in people
-        if person.active or person.slug in groups
+    if slugs is not None:
+        people = people.filter(slug__in=slugs)
+    names = [(person.slug, str(person), person.active) for person in people]
+    if slugs is None:
+        names += [(UNKNOWN, str(Sale.Channel.UNKNOWN.label), True), (REFERRAL, _("Referral"), True)]
+    # A colleague who neither sold nor spent is told of only where nobody asked for one of them.
+    return [
+        Line(key, name, sums.by_line.get(key, Totals()), before.by_line.get(key, Totals()), spend.by_line.get(key))
+        for key, name, active in names
+        if key in sums.by_line or key in spend.by_line or (active and filters.line in (None, key))
     ]
-    if sees_all:
-        lines.append(Line("unknown", str(Sale.Channel.UNKNOWN.label), groups.get("unknown", Totals())))
-        lines.append(Line("referral", _("Referral"), groups.get("referral", Totals())))
-    return lines
-
-
-def _summed(rows: Any) -> Iterable[dict[str, Any]]:
-    summed: Iterable[dict[str, Any]] = rows.annotate(
-        sales=Count("pk"), priced=Count("sale_amount"), known=Sum("sale_amount")
-    ).order_by()
-    return summed
-
-
-def _totals(row: dict[str, Any]) -> Totals:
-    return Totals(row["sales"], row["known"] or Decimal(0), row["sales"] - row["priced"])

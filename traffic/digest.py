@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 from notifications.format import link, quoted
 from notifications.models import TelegramChat
 from onai_project.periods import Period, previous_period, zone
-from traffic.dashboard import Totals
+from traffic.figures import Totals
 from traffic.digest_models import Digest, DigestKind, DigestSchedule
 from traffic.messages import count_and_sum, queue_url
 from traffic.models import Sale, Targetologist

@@ -16,8 +16,8 @@ from notifications.format import link, quoted
 from onai_project.links import deal_url
 from onai_project.money import money
 from onai_project.periods import Period, preset_period, today, zone
-from traffic.dashboard import Totals
 from traffic.decisions import BY_HAND
+from traffic.figures import Totals
 from traffic.models import Funnel, Sale, SaleFields, SalesNotification, Targetologist
 from traffic.pipelines import product_name
 from traffic.totals import sum_sales

@@ -287,3 +287,9 @@ class SalesNotification(SaleFields, OutboxMessage):
         from traffic import messages
 
         return messages.original_in(self, chat_id)
+
+
+from traffic.dashboard_models import AdSpend as AdSpend  # noqa: E402
+from traffic.dashboard_models import SaleDayBuilt as SaleDayBuilt  # noqa: E402
+from traffic.dashboard_models import SaleDayChange as SaleDayChange  # noqa: E402
+from traffic.dashboard_models import SaleDayTotal as SaleDayTotal  # noqa: E402

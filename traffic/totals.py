@@ -7,7 +7,7 @@ from decimal import Decimal
 from django.db.models import Count, QuerySet, Sum
 
 from onai_project.periods import Period
-from traffic.dashboard import Totals
+from traffic.figures import Totals
 from traffic.models import Sale
 
 

@@ -23,6 +23,7 @@ from onai_project.admin_base import (
     UncountedAdmin,
     choice_label,
     deal_link,
+    lead_number,
     list_link,
     moment,
     money,
@@ -204,15 +205,6 @@ class WebhookDeliveryAdmin(UncountedAdmin):
             count,
         )
         self.message_user(request, message % {"count": count}, messages.SUCCESS)
-
-
-def lead_number(text: str) -> int | None:
-    """Return what somebody typed as a number that the database knows (bigint), or None."""
-    text = text.strip().removeprefix("#")
-    if not (text.isascii() and text.isdigit()):
-        return None
-    number = int(text)
-    return number if number < 2**63 else None
 
 
 class ByLeadAdmin(UncountedAdmin):

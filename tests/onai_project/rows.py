@@ -21,7 +21,7 @@ from referrals.payouts.models import (
     PayoutEvent,
     PayoutItem,
 )
-from traffic.models import AttributionRule, Digest, Pipeline, Sale, SalesNotification, Targetologist
+from traffic.models import AdSpend, AttributionRule, Digest, Pipeline, Sale, SalesNotification, Targetologist
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -139,6 +139,7 @@ def one_of_each() -> None:
             sale_date=now,
             notification_status=status,
         )
+    AdSpend.objects.create(date=now.date(), targetologist=kenesary, campaign="tripwire_17.12", amount=25_000)
     known = Referrer.objects.create(code="ref_known", name="Дана", claimed=True)
     conversion = make_conversion(31, known)
     LandingPage.objects.create(title="Курс", url="https://example.kz/course")

@@ -53,6 +53,7 @@ ALLOWED = {
     *("challenge", "challenge3d", "intensive", "intensive1d"),  # types of funnels, as campaigns are named
     *("start", "stop", "balance", "link"),  # the bot's commands
     *("https", "example", "kz", "course"),  # the address of a landing page
+    *("cpa", "roas", "csv", "excel", "openapi", "tripwire_17"),
     *("manage", "py", "send_test_deal", "traffic", "referral"),
     *("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term", "utm_referrer"),
 }
@@ -178,6 +179,7 @@ def test_the_search_for_english_finds_it():
 def admin_pages(request: HttpRequest) -> list[str]:
     """Return the addresses of every list, its search and its filters' form, every form and one row of each."""
     urls = [reverse("admin:index"), reverse("traffic-dashboard"), reverse("referral-dashboard")]
+    urls += [reverse("traffic-dashboard-sales"), reverse("admin:traffic_adspend_import"), reverse("api-access")]
     for model, model_admin in admin.site._registry.items():
         name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
         urls += [reverse(f"{name}_changelist"), reverse(f"{name}_changelist") + "?q=нет"]

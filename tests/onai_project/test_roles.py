@@ -10,7 +10,10 @@ from tests.onai_project.rows import make_delivery, make_sale, make_user, one_of_
 
 pytestmark = pytest.mark.django_db
 
-TRAFFIC = ["traffic-dashboard", "admin:traffic_sale_changelist", "admin:traffic_salesnotification_changelist"]
+TRAFFIC = [
+    "traffic-dashboard",
+    *(f"admin:traffic_{model}_changelist" for model in ("sale", "adspend", "salesnotification")),
+]
 RULES = [
     "admin:traffic_attributionrule_changelist",
     "admin:traffic_funnel_changelist",
@@ -61,7 +64,7 @@ def test_a_role_opens_its_own_pages_and_no_other(client: Client, role):
 @pytest.mark.parametrize("role", list(ALLOWED))
 def test_the_sidebar_has_what_the_role_opens(client: Client, role):
     client.force_login(make_user("someone", role=role))
-    groups = client.get(reverse("admin:index")).context["sidebar_navigation"]
+    groups = client.get(reverse("admin:index"), follow=True).context["sidebar_navigation"]
     links = {item["link"] for group in groups for item in group["items"]}
     assert links == {reverse(view) for view in ALLOWED[role]}
 
@@ -84,6 +87,7 @@ def test_the_roles_come_back_and_what_was_added_stays():
         "view_referrer",
         "view_sale",
         "view_salesnotification",
+        "view_adspend",
     }
     assert Group.objects.get(name=roles.REFERRAL_MANAGER).permissions.count() == 44
 
@@ -99,11 +103,28 @@ def test_the_home_page_tells_of_what_waits(client: Client):
         assert len(client.get(matter.url).context["cl"].result_list) == matter.count
 
 
-def test_the_home_page_tells_a_targetologist_of_nothing_else(client: Client):
+def test_a_targetologists_first_page_is_their_dashboard(client: Client):
+    client.force_login(make_user("muha", role=roles.TARGETOLOGIST))
+    assert client.get("/admin/").headers["Location"] == reverse("traffic-dashboard")
+
+
+@pytest.mark.parametrize("role", [role for role in ALLOWED if role != roles.TARGETOLOGIST])
+def test_everybody_elses_first_page_is_the_overview(client: Client, role):
+    client.force_login(make_user("someone", role=role))
+    assert "matters" in client.get("/admin/").context
+
+
+def test_nobodys_first_page_is_the_login(client: Client):
+    assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
+    client.force_login(User.objects.create_user("visitor"))
+    assert client.get("/admin/").headers["Location"].startswith("/admin/login/")
+
+
+def test_the_home_page_tells_a_head_of_traffic_of_no_deliveries(client: Client):
     make_delivery(1, status="dead")
     make_sale(1, sale_amount=None)
-    client.force_login(make_user("muha", role=roles.TARGETOLOGIST))
-    assert client.get(reverse("admin:index")).context["matters"] == []
+    client.force_login(make_user("head", role=roles.HEAD_OF_TRAFFIC))
+    assert [matter.count for matter in client.get(reverse("admin:index")).context["matters"]] == [1, 1]
 
 
 def test_an_administrator_makes_no_superuser(client: Client):
