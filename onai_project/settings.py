@@ -59,6 +59,8 @@ AMOCRM_BASE_URL: str = env.str("AMOCRM_BASE_URL", default="https://onaiagencykz.
 # A long-lived token of a private integration. Empty: the API is not asked.
 AMOCRM_ACCESS_TOKEN: str = env.str("AMOCRM_ACCESS_TOKEN", default="")
 TRAFFIC_PIPELINE_IDS: list[int] = env.list("TRAFFIC_PIPELINE_IDS", cast=int, default=[10418746])
+# The last closed month, "2025-11": re-attribution leaves its sales and all before it. Empty: no month is closed.
+TRAFFIC_CLOSED_UNTIL: str = env.str("TRAFFIC_CLOSED_UNTIL", default="")
 AMOCRM_UTM_FIELD_IDS: dict[str, str] = env.dict(
     "AMOCRM_UTM_FIELD_IDS",
     default={
@@ -162,6 +164,9 @@ AUTH_PASSWORD_VALIDATORS = [
 LOGIN_URL = reverse_lazy("admin:login")
 LOGIN_REDIRECT_URL = reverse_lazy("admin:index")
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# Jobs elsewhere than in an app's own tasks.py.
+PROCRASTINATE_IMPORT_PATHS = ["traffic.reattribution.tasks"]
 
 # One connection a thread, kept open: opening one costs more than storing a delivery.
 DATABASES: dict[str, dict[str, Any]] = {

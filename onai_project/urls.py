@@ -11,6 +11,8 @@ from referrals import api as referral_api
 from referrals import views as referrals
 from traffic import api as traffic_api
 from traffic import views as traffic
+from traffic.rules import views as rules
+from traffic.unattributed import views as unattributed
 
 urlpatterns = [
     path("webhook/", include("webhooks.urls")),
@@ -33,6 +35,13 @@ urlpatterns = [
         "admin/traffic/dashboard/<slug:table>.csv",
         admin.site.admin_view(traffic.dashboard_csv),
         name="traffic-dashboard-csv",
+    ),
+    path("admin/traffic/tester/", admin.site.admin_view(rules.tester), name="traffic-tester"),
+    path("admin/traffic/unattributed/", admin.site.admin_view(unattributed.queue), name="traffic-unattributed"),
+    path(
+        "admin/traffic/unattributed/group/",
+        admin.site.admin_view(unattributed.group),
+        name="traffic-unattributed-group",
     ),
     path("admin/referrals/dashboard/", admin.site.admin_view(referrals.dashboard), name="referral-dashboard"),
     path("admin/referrals/dashboard/", include("referrals.urls")),

@@ -29,7 +29,9 @@ from onai_project.admin_base import (
 from traffic import digest_admin  # noqa: F401
 from traffic.dashboard import notifications_visible_to, sales_visible_to
 from traffic.models import Sale, SalesNotification, Targetologist
+from traffic.reattribution import admin as reattribution_admin  # noqa: F401
 from traffic.rules import admin as rules_admin  # noqa: F401
+from traffic.rules.sale_pages import SaleWhyMixin
 from traffic.spend import admin as spend_admin  # noqa: F401
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
@@ -52,7 +54,7 @@ class AmountFilter(admin.SimpleListFilter):
 
 
 @admin.register(Sale)
-class SaleAdmin(DealSearch, UncountedAdmin):
+class SaleAdmin(SaleWhyMixin, DealSearch, UncountedAdmin):
     list_display = (
         "sale_date",
         "name",
@@ -86,13 +88,7 @@ class SaleAdmin(DealSearch, UncountedAdmin):
         ),
         (
             _("Attribution"),
-            {
-                "fields": (
-                    ("channel_label", "targetologist"),
-                    ("matched_rule", "matched_field"),
-                    ("matched_text", "funnel_type"),
-                )
-            },
+            {"fields": (("channel_label", "targetologist"), "why")},
         ),
         ("UTM", {"fields": (("utm_source", "utm_medium"), ("utm_campaign", "utm_content"), "utm_term")}),
         (_("Record"), {"fields": (("created_at", "updated_at"),)}),

@@ -42,13 +42,21 @@ class SaleAttribution(models.Model):
     utm_campaign = models.TextField(blank=True, default="")
     utm_content = models.TextField(blank=True, default="")
     utm_term = models.TextField(blank=True, default="")
+    # No index on what they refer to: only who deletes a rule would use it, and every decision would pay for it.
     channel = models.CharField(max_length=13)
-    targetologist = models.ForeignKey("traffic.Targetologist", on_delete=models.PROTECT, null=True, related_name="+")
-    matched_rule = models.ForeignKey("traffic.AttributionRule", on_delete=models.SET_NULL, null=True, related_name="+")
+    targetologist = models.ForeignKey(
+        "traffic.Targetologist", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    matched_rule = models.ForeignKey(
+        "traffic.AttributionRule", on_delete=models.SET_NULL, null=True, related_name="+", db_index=False
+    )
     matched_field = models.CharField(max_length=12, blank=True, default="")
     matched_text = models.CharField(max_length=200, blank=True, default="")
     funnel_type = models.CharField(max_length=20)
-    version = models.ForeignKey(RuleVersion, on_delete=models.PROTECT, null=True, related_name="+")
+    version = models.ForeignKey(RuleVersion, on_delete=models.PROTECT, null=True, related_name="+", db_index=False)
+    run = models.ForeignKey(
+        "traffic.ReattributionRun", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     decided_at = models.DateTimeField(db_default=Now())
 
     class Meta:

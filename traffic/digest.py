@@ -17,8 +17,8 @@ from django.utils.translation import ngettext
 from notifications.format import link, quoted
 from notifications.models import TelegramChat
 from onai_project.periods import Period, previous_period, zone
-from traffic.figures import Totals
 from traffic.digest_models import Digest, DigestKind, DigestSchedule
+from traffic.figures import Totals
 from traffic.messages import count_and_sum, queue_url
 from traffic.models import Sale, Targetologist
 from traffic.totals import sum_sales

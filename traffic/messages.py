@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -79,11 +79,7 @@ def original_in(notification: SalesNotification, chat_id: int) -> int | None:
 
 def queue_url() -> str:
     """Return the address of the sales that nobody has."""
-    try:
-        return settings.SITE_URL + reverse("admin:traffic_unattributed")
-    except NoReverseMatch:
-        query = "channel__exact=unknown&state__exact=won"
-        return f"{settings.SITE_URL}{reverse('admin:traffic_sale_changelist')}?{query}"
+    return settings.SITE_URL + reverse("traffic-unattributed")
 
 
 def count_and_sum(totals: Totals) -> str:

@@ -122,7 +122,7 @@ def _sale(deal: DealState, win: Win, outcome: Outcome, state: Sale.State) -> Sto
     return StoredSale._make(
         (
             *(deal.lead_id, deal.name, deal.price, settings.CURRENCY, *_utm(deal), win.pipeline_id, deal.status_id),
-            *outcome[:6],
+            *outcome.shown,
             *(win.at, state, win.moved, win.number),
         )
     )

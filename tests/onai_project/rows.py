@@ -21,7 +21,20 @@ from referrals.payouts.models import (
     PayoutEvent,
     PayoutItem,
 )
-from traffic.models import AdSpend, AttributionRule, Digest, Pipeline, Sale, SalesNotification, Targetologist
+from traffic.models import (
+    AdSpend,
+    AttributionRule,
+    Digest,
+    Pipeline,
+    ReattributionMove,
+    ReattributionRun,
+    RuleVersion,
+    Sale,
+    SaleOverride,
+    SalesNotification,
+    Targetologist,
+)
+from traffic.rules.book import current_rulebook
 from webhooks import reasons
 from webhooks.models import (
     ApiQuestion,
@@ -130,6 +143,17 @@ def one_of_each() -> None:
     Pipeline.objects.create(pipeline_id=10418746, name="Экспресс-курс", product="Курс «AI»")
     sale = make_sale(31, targetologist=kenesary, matched_rule=AttributionRule.objects.first())
     make_sale(32, sale_amount=None)
+    author = User.objects.create_user("автор")
+    SaleOverride.objects.create(
+        lead_id=31, action="assign", targetologist=kenesary, reason="Клиент назвал объявление", author=author
+    )
+    version = RuleVersion.objects.get(pk=current_rulebook().version or 0)
+    done = ReattributionRun.objects.create(
+        first_day=now, last_day=now, version=version, author=author, state="done", moved=1
+    )
+    ReattributionMove.objects.create(
+        run=done, lead_id=31, won=True, before=["unknown", None], after=["targetologist", "kenesary"]
+    )
     make_sale(33, state="reversed")
     for status in SalesNotification.Status.values:
         SalesNotification.objects.create(

@@ -16,6 +16,10 @@ TRAFFIC = [
 ]
 RULES = [
     "admin:traffic_attributionrule_changelist",
+    "traffic-tester",
+    "traffic-unattributed",
+    "admin:traffic_reattributionrun_changelist",
+    "admin:traffic_saleoverride_changelist",
     "admin:traffic_funnel_changelist",
     "admin:traffic_pipeline_changelist",
     "admin:traffic_targetologist_changelist",

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 from unfold.views import ChangeList
 
-from onai_project.admin_base import EMPTY, PanelAdmin, label
+from onai_project.admin_base import EMPTY, PanelAdmin
 from traffic.attribution import Rule
 from traffic.models import AttributionRule, Funnel, Pipeline, Targetologist
 from traffic.rules.book import select_rules
@@ -46,7 +46,7 @@ class RuleList(ChangeList):
 
 
 def rule_remarks(rules: list[Rule]) -> dict[int, list[tuple[str, str]]]:
-    """Return by rule what is odd about it, as (colour, sentence)."""
+    """Return by rule what is odd about it, as (CSS class, sentence)."""
     names = {person.slug: str(person) for person in Targetologist.objects.all()}
     remarks: dict[int, list[tuple[str, str]]] = {}
     for rule_id, earlier in shadowed_rules(rules).items():
@@ -56,11 +56,11 @@ def rule_remarks(rules: list[Rule]) -> dict[int, list[tuple[str, str]]]:
             if earlier
             else gettext("Never matches: a referral link is nobody's")
         )
-        remarks.setdefault(rule_id, []).append(("danger", text))
+        remarks.setdefault(rule_id, []).append(("panel-wrong", text))
     for rule_id, others in shared_patterns(rules).items():
         people = ", ".join(dict.fromkeys(names.get(rule.targetologist, rule.targetologist) for rule in others))
         remarks.setdefault(rule_id, []).append(
-            ("warning", gettext("The same pattern: %(people)s") % {"people": people})
+            ("panel-warn", gettext("The same pattern: %(people)s") % {"people": people})
         )
     return remarks
 
@@ -84,7 +84,7 @@ class AttributionRuleAdmin(PanelAdmin):
 
     @display(description=_("remarks"))
     def remarks(self, rule: Any) -> str:
-        return format_html_join(" ", "{}", ((label(text, colour),) for colour, text in rule.odd)) or EMPTY
+        return format_html_join("", '<div class="{}">{}</div>', rule.odd) or EMPTY
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return RuleList
@@ -99,7 +99,7 @@ class AttributionRuleAdmin(PanelAdmin):
         super().save_model(request, obj, form, change)
         if "form-TOTAL_FORMS" in request.POST:  # the list, where only the order is edited
             return
-        for _colour, text in rule_remarks(select_rules()).get(obj.pk, []):
+        for _style, text in rule_remarks(select_rules()).get(obj.pk, []):
             messages.warning(request, f"{obj}: {text}")
         messages.info(request, gettext("The rule counts for sales from now on; old ones stay where they are."))
 

@@ -8,7 +8,7 @@ from urllib.parse import unquote_plus
 from traffic.attribution import UTM
 
 _PAIR = re.compile(
-    r"(?:^|[?&;,#\s])\s*[\"']?(utm_(?:source|medium|campaign|content|term))[\"']?\s*[=:]\s*",
+    r"(?:^|[?&;,#\s{])\s*[\"']?(utm_(?:source|medium|campaign|content|term))[\"']?\s*[=:]\s*",
     re.IGNORECASE,
 )
 _LONGEST = 2000
@@ -23,9 +23,12 @@ def parse_utm(text: str) -> dict[str, str]:
     for line in text.splitlines():
         is_address = "&" in line or "?" in line
         matches = list(_PAIR.finditer(line))
-        for match, following in zip(matches, [*matches[1:], None], strict=True):
-            value = line[match.end() : following.start() if following else None]
-            if is_address:
+        ends = [match.start() for match in matches[1:]]
+        for match, end in zip(matches, [*ends, len(line)], strict=True) if matches else ():
+            value = line[match.end() : end].strip()
+            if value[:1] in ('"', "'"):
+                value = value[1:].partition(value[0])[0]
+            elif is_address:
                 value = unquote_plus(re.split(r"[&#]", value)[0], errors="replace")
-            found.setdefault(match[1].lower(), value.strip(" \t\"',;")[:_LONGEST])
+            found.setdefault(match[1].lower(), value.strip(" \t,;")[:_LONGEST])
     return {name: found[name] for name in UTM if name in found}
