@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from notifications import alarms
 from notifications.models import Alarm
+from webhooks.amocrm import api
 
 SHOWN = 20
 
@@ -24,6 +25,7 @@ def system_state(request: HttpRequest) -> HttpResponse:
         **admin.site.each_context(request),
         "title": _("System state"),
         "checks": [(finding, since.get(finding.check.name)) for finding in findings],
+        "asks_amocrm": api.configured(),
         "wrong": sum(bool(finding.problem) for finding in findings),
         "ended": [
             (alarms.title(alarm.name), alarm) for alarm in Alarm.objects.exclude(ended_at=None).order_by("-pk")[:SHOWN]

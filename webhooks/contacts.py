@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from django.conf import settings
 from django.db import connection, transaction
 
 from webhooks import bulk
 from webhooks.amocrm import events
 from webhooks.amocrm.api import Item
+from webhooks.amocrm.redaction import redact_deal
 from webhooks.deals import lock_deals
 from webhooks.models import Contact, Deal
 from webhooks.signals import tell
@@ -50,6 +52,27 @@ def lock_customers(contact_ids: Iterable[int]) -> None:
     if keys:
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(key) FROM unnest(%s::bigint[]) AS key", [keys])
+
+
+def without_forgotten(leads: Sequence[Item]) -> list[Item]:
+    """Return deals as the API tells them, those of forgotten people without what could tell of them."""
+    people = {lead["id"]: _contact_ids(lead) for lead in leads}
+    numbers = {number for ids in people.values() for number in ids}
+    forgotten = set(
+        Contact.objects.filter(pk__in=numbers).exclude(forgotten_at=None).values_list("pk", flat=True)
+        if numbers
+        else ()
+    )
+    for lead in leads:
+        if not forgotten.isdisjoint(people[lead["id"]]):
+            redact_deal(lead, settings.AMOCRM_UTM_FIELD_IDS)
+    return list(leads)
+
+
+def _contact_ids(lead: Item) -> set[int]:
+    embedded = lead.get("_embedded")
+    contacts = embedded.get("contacts") if isinstance(embedded, dict) else None
+    return {one["id"] for one in contacts or () if isinstance(one, dict) and isinstance(one.get("id"), int)}
 
 
 def _first(item: Item, code: str) -> str:

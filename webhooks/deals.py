@@ -63,6 +63,11 @@ class LockedDeals:
         if observation is not None:
             self._new_stages.append((lead_id, observation))
 
+    def forget_names(self, forgotten: str) -> None:
+        """Replace every name that was ever said of these deals."""
+        for lead_id in self.lead_ids:
+            self._joined[lead_id] = merge.forget_name(self._joined.get(lead_id, self._merges[lead_id]), forgotten)
+
     def save(self) -> list[DealState]:
         """Write the deals that changed; return the states of all, by lead_id."""
         moved = self._save_stages()

@@ -35,6 +35,7 @@ Kind = ApiQuestion.Kind
 def run(stop: threading.Event) -> None:
     """Ask about whatever is due until `stop` is set. A lost database is raised: the worker begins again."""
     if not configured():
+        log.info("AmoCRM API: not asked, for AMOCRM_ACCESS_TOKEN is not set")
         stop.wait()
         return
     with Api(stop=stop) as api:
@@ -109,7 +110,7 @@ def fetch(api: Api, ids: Sequence[int]) -> list[Item]:
     """Return what AmoCRM says of these deals (at most MOST_IDS), deleted ones included while they can be restored."""
     leads = api.leads(ids)
     missing = sorted(set(ids) - _ids(leads))
-    return leads + (api.leads(missing, deleted=True) if missing else [])
+    return contacts.without_forgotten(leads) + (api.leads(missing, deleted=True) if missing else [])
 
 
 def _ask_for_deals(api: Api, ids: list[int]) -> list[int]:

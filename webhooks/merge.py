@@ -276,9 +276,29 @@ def wants_answer(state: State, deal: DealState) -> bool:
         return True
     closed = state.get("closed")  # only answers say it
     if closed is not None and closed[0] is not None and closed[0][0] >= state.get("latest", 0):
-        return False
+        # An untimed event since then says the same stage, but the walk to it, and so the win's date, may be a guess.
+        untimed = state["status"][1] if "status" in state else None
+        return deal.win() is not None and untimed is not None and untimed[0] > closed[0][2][-1][1]
     has_utm = any(getattr(deal, name) for name in UTM_NAMES[:5])
     return deal.price is None or deal.pipeline_id is None or not has_utm or deal.win() is not None
+
+
+def forget_name(state: State, forgotten: str) -> State:
+    """Return a state in which every name is `forgotten`, as if nothing else had ever been said."""
+    if (register := state.get("name")) is None:
+        return state
+    timed, untimed = register
+    if timed is not None:
+        time, rank, values = timed
+        seen_first: dict[str, Any] = {}
+        for value, seen in values:
+            name = forgotten if value else value
+            among = max if rank == RANKS[API] else min
+            seen_first[name] = among(seen_first.get(name, seen), seen)
+        timed = [time, rank, sorted(([name, seen] for name, seen in seen_first.items()), key=lambda entry: entry[1])]
+    if untimed is not None:
+        untimed = [untimed[0], forgotten if untimed[1] else untimed[1]]
+    return {**state, "name": [timed, untimed]}
 
 
 def _visible(register: Any) -> tuple[Any, bool]:

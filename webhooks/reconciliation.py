@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F
 
-from webhooks import bulk, enrichment
+from webhooks import bulk, contacts, enrichment
 from webhooks.amocrm.api import Api, ApiError, Item, configured
 from webhooks.amocrm.events import WON
 from webhooks.comparison import DELETED, RESTORED, Change, Hook, Known, Verdict, compare, read_changes
@@ -105,7 +105,7 @@ def look(api: Api, pipelines: Sequence[int], since: datetime, until: datetime) -
     items: dict[str, Item] = {}
     for pipeline in pipelines:
         for page in api.won_leads(pipeline, since, until):
-            leads |= {lead["id"]: lead for lead in page}
+            leads |= {lead["id"]: lead for lead in contacts.without_forgotten(page)}
         for side in ("value_after", "value_before"):
             for page in api.events("lead_status_changed", since, until, stage=(side, pipeline, WON)):
                 items |= {str(item.get("id")): item for item in page}

@@ -39,7 +39,7 @@ class Reconciliation(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"#{self.pk} {self.since:%Y-%m-%d %H:%M} … {self.until:%Y-%m-%d %H:%M}"
+        return f"#{self.pk}"
 
 
 class ReconciliationFinding(models.Model):

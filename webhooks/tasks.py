@@ -10,6 +10,7 @@ from procrastinate.contrib.django import app
 
 from webhooks import questions, reconciliation
 from webhooks.amocrm import api, hook
+from webhooks.forgetting import forget_contact
 from webhooks.retention import drop_bodies
 
 log = structlog.get_logger("webhooks")
@@ -52,3 +53,9 @@ def check_hook(timestamp: int) -> None:
             log.warning("AmoCRM API: the hook is not as it should be", problem=problem)
     except api.ApiError as error:
         log.warning("AmoCRM API: the hook could not be looked at", error=str(error))
+
+
+@app.task
+def forget(contact_id: int) -> None:
+    """Remove a person from everything that is stored; it may take minutes, so no page waits for it."""
+    forget_contact(contact_id=contact_id)

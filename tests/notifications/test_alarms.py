@@ -110,7 +110,7 @@ def test_a_healthy_system_has_no_findings():
     assert problems() == set()
 
 
-@pytest.mark.parametrize(
+BREAKS = pytest.mark.parametrize(
     ("name", "break_it"),
     [
         ("worker", lambda: Heartbeat.objects.update(seen_at=timezone.now() - timedelta(seconds=30))),
@@ -160,6 +160,9 @@ def test_a_healthy_system_has_no_findings():
         ("chats", lambda: TelegramChat.objects.create(chat_id=-1, active=False, disabled_reason="kicked")),
     ],
 )
+
+
+@BREAKS
 def test_each_check_finds_its_own_trouble(name: str, break_it: Any, settings: Any):
     settings.AMOCRM_ACCESS_TOKEN = "a-token"
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
@@ -186,6 +189,25 @@ def test_an_alarm_that_something_else_tells_of_stands_and_is_not_told(leak: dict
     alarms.look_and_tell()
     assert list(Alarm.objects.values_list("name", flat=True)) == ["quiet"]
     assert not AlarmMessage.objects.exists()
+
+
+@BREAKS
+def test_each_alarm_is_told_once_when_it_starts_and_once_when_it_ends(name: str, break_it: Any, settings: Any):
+    settings.AMOCRM_ACCESS_TOKEN = "a-token"
+    chat = admin_chat()
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now() + timedelta(hours=1))
+    alarms.look_and_tell()
+    break_it()
+    for _ in range(3):
+        alarms.look_and_tell()
+    for model in (WebhookDelivery, WebhookRefusal, SalesNotification, ReconciliationFinding, ApiState):
+        model.objects.all().delete()
+    TelegramChat.objects.exclude(pk=chat.pk).delete()
+    Heartbeat.objects.update(seen_at=timezone.now() + timedelta(hours=1))
+    for _ in range(3):
+        alarms.look_and_tell()
+    told = list(AlarmMessage.objects.order_by("id").values_list("alarm__name", "kind"))
+    assert told == [(name, "started"), (name, "ended")]
 
 
 def test_what_amocrm_waits_out_by_itself_and_history_are_no_trouble(settings: Any):
@@ -238,6 +260,13 @@ def test_check_health_prints_each_and_fails_when_something_is_wrong():
     Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
     call_command("check_health", stdout=StringIO())
     assert not Alarm.objects.exists()
+
+
+@pytest.mark.parametrize("token", ["", "a-token"])
+def test_the_page_says_when_amocrm_is_not_asked(client: Client, settings: Any, token: str):
+    settings.AMOCRM_ACCESS_TOKEN = token
+    client.force_login(make_user("admin", superuser=True))
+    assert ("AMOCRM_ACCESS_TOKEN" in client.get("/admin/state/").content.decode()) is not bool(token)
 
 
 def test_the_page_shows_what_stands_and_what_ended(client: Client):

@@ -11,7 +11,7 @@ from werkzeug import Request
 
 from tests import bodies
 from tests.amocrm_server import Bad, FakeAmoCrm
-from tests.bodies import OPEN, WON
+from tests.bodies import OPEN, PIPELINE, WON
 from traffic.models import Sale
 from webhooks import enrichment, inbox, questions, tasks
 from webhooks.amocrm.api import Api
@@ -105,6 +105,19 @@ def test_an_answer_is_final_until_the_next_event(crm: FakeAmoCrm, amo: Api):
     assert len(crm.asked) == asked
     arrive(bodies.hook(1, at=T + 60, action="update"))
     assert due() == [1]
+
+
+def test_a_win_that_the_answer_told_before_its_hook_came_keeps_its_date(crm: FakeAmoCrm, amo: Api):
+    crm.put(1, at=T - 60, status=OPEN, price=5)
+    crm.put(1, at=T, status=WON, price=5, closed_at=T - 5)
+    arrive(bodies.hook(1, at=None, action="add", status=OPEN))
+    ask(amo)
+    arrive(bodies.hook(1, at=None))
+    assert due() == [1]
+    ask(amo)
+    assert due() == []
+    assert Deal.objects.get().wins == {str(PIPELINE): [(T - 5) * 1_000_000, 1]}
+    assert Sale.objects.get().sale_date == CLOSED
 
 
 def test_an_answer_older_than_the_hook_is_asked_for_again(crm: FakeAmoCrm, amo: Api):

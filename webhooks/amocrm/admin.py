@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from django.contrib import admin
+from datetime import datetime
+from typing import Any
+
+from django.contrib import admin, messages
 from django.core.exceptions import FieldDoesNotExist
+from django.http import HttpRequest, HttpResponse
+from django.utils.formats import date_format
 from django.utils.html import format_html_join
+from django.utils.timezone import localtime
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
-from unfold.decorators import display
+from unfold.decorators import action, display
 
 from onai_project.admin_base import (
     EMPTY,
@@ -21,6 +27,8 @@ from onai_project.admin_base import (
     moment,
     reason_text,
 )
+from onai_project.periods import zone
+from webhooks import tasks
 from webhooks.models import ApiQuestion, ApiState, Contact, Deal, Reconciliation, ReconciliationFinding
 from webhooks.reconciliation_models import MISSED_HOOKS
 
@@ -63,6 +71,32 @@ class ContactAdmin(UncountedAdmin):
     ordering = ("-contact_id",)
     sortable_by = ()
     fields = ("contact_id", "name", "phone", "email", "deals", "fetched_at", "forgotten_at")
+    actions_detail = ("forget",)
+
+    def has_forget_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        is_known = object_id is None or Contact.objects.filter(pk=object_id, forgotten_at=None).exists()
+        return is_known and request.user.has_perm("webhooks.change_contact")
+
+    @action(
+        description=_("Forget this person"),
+        permissions=["forget"],
+        icon="person_off",
+        dialog={
+            "title": _("Remove everything about this person?"),
+            "description": _(
+                "Name, phone and e-mail disappear from contacts, deals, the log, stored bodies and messages. The sums "
+                "and dates of the deals stay. It cannot be undone. Delete or rename them in AmoCRM first."
+            ),
+            "form_class": None,
+            "form_submit_text": _("Forget"),
+        },
+    )
+    def forget(self, request: HttpRequest, form: Any, object_id: str) -> HttpResponse:
+        tasks.forget.defer(contact_id=int(object_id))
+        self.message_user(
+            request, gettext("The person is being forgotten; within minutes the page shows when."), messages.SUCCESS
+        )
+        return HttpResponse(headers={"HX-Refresh": "true"})
 
     @display(description=_("deals"))
     def deals(self, contact: Contact) -> str:
@@ -72,11 +106,18 @@ class ContactAdmin(UncountedAdmin):
 
 @admin.register(Reconciliation)
 class ReconciliationAdmin(UncountedAdmin):
-    list_display = ("id", "started", "compared", "is_periodic", "state", "deals", "entered", "missed", "found")
+    list_display = ("id", "started", "compared", "asked", "state", "deals", "entered", "missed", "found")
     list_filter = (("started_at", DayRangeFilter), "is_periodic")
     ordering = ("-id",)
     sortable_by = ()
-    fields = (("started", "ended"), ("compared", "done"), ("deals", "entered"), ("missed", "found"), "state", "reason")
+    fields = (
+        ("started", "ended"),
+        ("compared", "done"),
+        ("asked", "state"),
+        ("deals", "entered"),
+        ("missed", "found"),
+        "reason",
+    )
 
     @display(description=_("started at"))
     def started(self, run: Reconciliation) -> str:
@@ -88,11 +129,15 @@ class ReconciliationAdmin(UncountedAdmin):
 
     @display(description=_("time compared"))
     def compared(self, run: Reconciliation) -> str:
-        return f"{moment(run.since)} – {moment(run.until)}"
+        return f"{_minute(run.since)} – {_minute(run.until)}"
 
     @display(description=_("done up to"))
     def done(self, run: Reconciliation) -> str:
-        return moment(run.done_until)
+        return _minute(run.done_until)
+
+    @display(description=_("begun by"))
+    def asked(self, run: Reconciliation) -> str:
+        return gettext("the clock") if run.is_periodic else gettext("command")
 
     @display(description=_("state"))
     def state(self, run: Reconciliation) -> str:
@@ -143,6 +188,10 @@ class ReconciliationFindingAdmin(UncountedAdmin):
     @display(description=_("reconciliation"))
     def run_link(self, finding: ReconciliationFinding) -> str:
         return list_link("webhooks_reconciliation", f"id={finding.run_id}", f"#{finding.run_id}")
+
+
+def _minute(value: datetime) -> str:
+    return date_format(localtime(value, zone()), "d.m.Y H:i")
 
 
 def _name(field: str) -> str:
