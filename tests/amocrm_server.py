@@ -238,13 +238,18 @@ class FakeAmoCrm:
         return sorted(found, key=lambda lead: lead["id"])
 
     def _listed_events(self, query: dict[str, str]) -> list[dict[str, Any]]:
-        start, end = int(query["filter[created_at][from]"]), int(query["filter[created_at][to]"])
-        found = [e for e in self.events if e["type"] == query["filter[type]"] and start <= e["created_at"] <= end]
+        found = [event for event in self.events if event["type"] == query["filter[type]"]]
+        if wanted := {int(value) for key, value in query.items() if key.startswith("filter[entity_id]")}:
+            assert query["filter[entity]"] == "lead"
+            found = [event for event in found if event["entity_id"] in wanted]
+        if start := query.get("filter[created_at][from]"):
+            end = int(query["filter[created_at][to]"])
+            found = [event for event in found if int(start) <= event["created_at"] <= end]
         for side in ("value_before", "value_after"):
             stage = f"filter[{side}][leads_statuses][0]"
             if pipeline := query.get(f"{stage}[pipeline_id]"):
-                wanted = {"id": int(query[f"{stage}[status_id]"]), "pipeline_id": int(pipeline)}
-                found = [event for event in found if {"lead_status": wanted} in event[side]]
+                told = {"lead_status": {"id": int(query[f"{stage}[status_id]"]), "pipeline_id": int(pipeline)}}
+                found = [event for event in found if told in event[side]]
         return sorted(found, key=lambda event: -event["created_at"])
 
     def _webhooks(self, request: Request) -> Response:

@@ -102,12 +102,14 @@ def compare(
     utm_field_ids: Mapping[str, str],
     connected_at: float,
     now: float,
+    moves: Sequence[Item] = (),
 ) -> Verdict:
     """Compare one deal.
 
     `lead` is AmoCRM's present answer about it (None: it has no such deal), `changes` what its record says of the time
     looked at. A hook is missed when its event is not younger than `connected_at` (the first hook ever; unix seconds)
-    and nothing like it came in the time in which AmoCRM sends it.
+    and nothing like it came in the time in which AmoCRM sends it. `moves` are all of its changes of the stage, where
+    they were asked for (`leans_on_moves`).
     """
     before = _deal(lead_id, known or Known({}), ())
     told = [change.item for change in changes if change.item and change.kind in (WON, UNWON)]
@@ -115,6 +117,7 @@ def compare(
     if lead is None and gone:
         # Deleted and out of the bin. What AmoCRM still has says by itself whether it is deleted.
         told += gone
+    told += [item for item in moves if item not in told]
     after = _deal(lead_id, known or Known({}), _events(lead, told, utm_field_ids), now)
     is_money = before.win() is not None or after.win() is not None
     differs = tuple(
@@ -160,6 +163,15 @@ def _deal(
             if (observation := merge.observation(event, seen)) is not None:
                 stages.append(observation)
     return merge.deal_state(lead_id, state, merge.join_observations(stages).values())
+
+
+def leans_on_moves(deal: DealState) -> bool:
+    """Return whether a win of another pipeline than the deal is won in stands: nobody may have told that it was lost.
+
+    The way from one open or lost stage of a pipeline to another is no trace among what became "won" or no longer is.
+    """
+    own = str(deal.pipeline_id or 0) if deal.status_id == events.WON else None
+    return bool(deal.wins.keys() - {own})
 
 
 def _created_won(lead: Item, changes: Sequence[Change]) -> bool:

@@ -19,9 +19,9 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from webhooks import bulk, contacts, enrichment
-from webhooks.amocrm.api import Api, ApiError, Item, configured
+from webhooks.amocrm.api import MOST_ENTITIES, Api, ApiError, Item, configured
 from webhooks.amocrm.events import WON
-from webhooks.comparison import DELETED, RESTORED, Change, Hook, Known, Verdict, compare, read_changes
+from webhooks.comparison import DELETED, RESTORED, Change, Hook, Known, Verdict, compare, leans_on_moves, read_changes
 from webhooks.deals import select_stages
 from webhooks.merge import from_micros
 from webhooks.models import NO_HOOKS, Deal, Reconciliation, ReconciliationFinding, WebhookDelivery, WebhookLog
@@ -119,20 +119,34 @@ def look(api: Api, pipelines: Sequence[int], since: datetime, until: datetime) -
     connected = connected_at()
     now = datetime.now(UTC)
     found = Slice(since, until, len(ids), asked_at, [])
+
+    def judge(lead_id: int, known: Known | None, lead: Item | None, moves: Sequence[Item] = ()) -> Verdict:
+        return compare(
+            lead_id,
+            known=known,
+            lead=lead,
+            changes=[change for change in changes.get(lead_id, ()) if change.at <= (now - SETTLE).timestamp()],
+            utm_field_ids=settings.AMOCRM_UTM_FIELD_IDS,
+            connected_at=connected.timestamp() if connected else 0,
+            now=now.timestamp(),
+            moves=moves,
+        )
+
     for chunk in _chunks(ids):
         missing = [lead_id for lead_id in chunk if lead_id not in leads]
         leads |= {lead["id"]: lead for lead in enrichment.fetch(api, missing)} if missing else {}
         known = select_known(chunk)
-        for lead_id in chunk:
-            verdict = compare(
-                lead_id,
-                known=known.get(lead_id),
-                lead=leads.get(lead_id),
-                changes=[change for change in changes.get(lead_id, ()) if change.at <= (now - SETTLE).timestamp()],
-                utm_field_ids=settings.AMOCRM_UTM_FIELD_IDS,
-                connected_at=connected.timestamp() if connected else 0,
-                now=now.timestamp(),
-            )
+        verdicts = {lead_id: judge(lead_id, known.get(lead_id), leads.get(lead_id)) for lead_id in chunk}
+        leaning = [lead_id for lead_id, verdict in verdicts.items() if leans_on_moves(verdict.deal)]
+        for few in _chunks(leaning, MOST_ENTITIES):
+            moved: dict[int, list[Item]] = {}
+            for item in api.moves(few):
+                moved.setdefault(item.get("entity_id", 0), []).append(item)
+            verdicts |= {
+                lead_id: judge(lead_id, known.get(lead_id), leads.get(lead_id), moved.get(lead_id, ()))
+                for lead_id in few
+            }
+        for verdict in verdicts.values():
             if verdict.differs or verdict.missed or verdict.is_gone:
                 found.verdicts.append(verdict)
     return found
@@ -293,5 +307,5 @@ def _moment(verdict: Verdict, found: Slice) -> datetime:
     return win.at if win else found.until
 
 
-def _chunks(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
-    return (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+def _chunks(values: Sequence[Value], size: int = CHUNK) -> Iterator[Sequence[Value]]:
+    return (values[start : start + size] for start in range(0, len(values), size))

@@ -35,6 +35,8 @@ LEADS_PAGE = 250
 EVENTS_PAGE = 100
 # Ids in one request: some 25 characters each, and servers take addresses of 8 kB.
 MOST_IDS = 100
+# The same of the record of events.
+MOST_ENTITIES = 10
 # A listing that is longer than this does not end: a page that names itself as the next one.
 MOST_PAGES = 10_000
 
@@ -142,6 +144,14 @@ class Api:
                 f"filter[{side}][leads_statuses][0][status_id]": status_id,
             }
         return self._pages("/events", "events", params)
+
+    def moves(self, ids: Sequence[int]) -> list[Item]:
+        """Return every change of the stage that AmoCRM's record has of these deals (at most MOST_ENTITIES)."""
+        if len(ids) > MOST_ENTITIES:
+            raise ValueError(f"{len(ids)} ids are more than {MOST_ENTITIES}")
+        params = {"limit": EVENTS_PAGE, "filter[type]": "lead_status_changed", "filter[entity]": "lead"}
+        params |= {f"filter[entity_id][{index}]": number for index, number in enumerate(ids)}
+        return [item for page in self._pages("/events", "events", params) for item in page]
 
     def contacts(self, ids: Sequence[int]) -> list[Item]:
         """Return the contacts of these ids (at most MOST_IDS) that AmoCRM has."""
