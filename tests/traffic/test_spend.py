@@ -89,7 +89,7 @@ def test_what_is_wrong_is_said_by_line(line, error):
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (b"", "Файл пустой."),
+        (b"", "Файл пуст."),
         (b"date;amount\n", "Нет столбца targetologist."),
         (b"date;targetologist;amount\n\n", "Под заголовками ничего нет."),
         (b"\x00\x01\x02", "Нет столбца date, targetologist, amount."),
