@@ -207,7 +207,8 @@ def test_each_alarm_is_told_once_when_it_starts_and_once_when_it_ends(name: str,
     for _ in range(3):
         alarms.look_and_tell()
     told = list(AlarmMessage.objects.order_by("id").values_list("alarm__name", "kind"))
-    assert told == [(name, "started"), (name, "ended")]
+    # Of a chat people are told when it happens (notifications/chats.py), not by the clock.
+    assert told == ([] if name == "chats" else [(name, "started"), (name, "ended")])
 
 
 def test_what_amocrm_waits_out_by_itself_and_history_are_no_trouble(settings: Any):
