@@ -18,7 +18,7 @@ follows when, and in which pipelines, the wins that stand were won.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -29,6 +29,8 @@ from webhooks.amocrm.events import API, LOST, UTM_NAMES, WON, DealEvent
 RANKS = {"add": 0, "update": 1, "responsible": 1, "status": 2, "restore": 2, API: 3}
 UNTIMED_RANK = -1
 SECOND = 1_000_000
+# A register for each pipeline: when, by an answer, the deal was closed as won there.
+CLOSED_IN = "closed in "
 # Clocks differ by seconds; a CRM time this far ahead of its own arrival is broken, and would win for ever.
 MAX_CLOCK_SKEW = 3600
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -153,6 +155,8 @@ def contribution(event: DealEvent, seen: Seen) -> State:
     if everything:
         put("contact", event.contact_id)
         put("closed", event.closed_at)
+        if event.status_id == WON and event.closed_at is not None:
+            put(f"{CLOSED_IN}{event.pipeline_id or 0}", event.closed_at)
     if event.is_deleted:
         state["deleted"] = at
     elif event.action == "restore" or event.is_deleted is False:
@@ -236,7 +240,12 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
     contact, _ = _visible(state.get("contact"))
     closed, _ = _visible(state.get("closed"))
     status_id = status[0] if status else None
-    pipeline_id, won, wins, past_wins = _wins(_up_to_now(state.get("status"), observations), closed)
+    closings = {
+        name.removeprefix(CLOSED_IN): _visible(register)[0]
+        for name, register in state.items()
+        if name.startswith(CLOSED_IN)
+    }
+    pipeline_id, won, wins, past_wins = _wins(_up_to_now(state.get("status"), observations), closings)
     return DealState(
         lead_id=lead_id,
         name=name or "",
@@ -338,41 +347,44 @@ def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Obser
 
 
 def _wins(
-    stages: Iterable[Observation], closed: int | None
+    stages: Iterable[Observation], closings: Mapping[str, int]
 ) -> tuple[int | None, int | None, dict[str, list[int]], dict[str, list[int]]]:
     """Walk through the stages; return the pipeline at the end, the earliest standing win, all of them, and past ones.
 
     A win stands until the deal is lost (anywhere) or stands in an open stage of the same pipeline (law 4). Its moment
-    is the first sight of it; for the stage it stands in now, AmoCRM's own closed_at, unless that is of an earlier win.
+    is AmoCRM's own closed_at, where an answer told it of this pipeline (`closings`, unix seconds) and it is not that of
+    an earlier win, else the first sight. So it stays when the deal moves on.
     """
     pipeline: int | None = None
-    status: int | None = None
     wins: dict[str, list[int]] = {}
     past: dict[str, list[int]] = {}
     numbers: dict[str, int] = {}
     taken_back: dict[str, int] = {}
+
+    def dated(key: str) -> list[int]:
+        moment, number = wins[key]
+        closed = closings.get(key, 0) * SECOND
+        return [closed if closed > taken_back.get(key, 0) else moment, number]
+
     for stage in stages:
         pipeline = pipeline if stage.pipeline_id is None else stage.pipeline_id
-        status = stage.status_id
         key = str(pipeline or 0)
-        if status == WON:
+        if stage.status_id == WON:
             if key not in wins:
                 numbers[key] = numbers.get(key, 0) + 1
                 wins[key] = [stage.at, numbers[key]]
                 past.pop(key, None)
-        elif status == LOST:
+        elif stage.status_id == LOST:
+            past |= {key: [*dated(key), stage.at] for key in wins}
             taken_back |= dict.fromkeys([*wins, key], stage.at)
-            past |= {key: [*win, stage.at] for key, win in wins.items()}
             wins.clear()
         else:
-            taken_back[key] = stage.at
             if key in wins:
-                past[key] = [*wins.pop(key), stage.at]
+                past[key] = [*dated(key), stage.at]
+                del wins[key]
+            taken_back[key] = stage.at
     won = min((moment for moment, _ in wins.values()), default=None)
-    key = str(pipeline or 0)
-    if closed is not None and status == WON and closed * SECOND > taken_back.get(key, 0):
-        wins[key][0] = closed * SECOND
-    return pipeline, won, wins, past
+    return pipeline, won, {key: dated(key) for key in wins}, past
 
 
 def won_pipelines(observations: Iterable[Observation], until: tuple[int, int, Seen]) -> set[int]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from traffic.models import Sale
 from webhooks import deliveries, inbox
 from webhooks.merge import DealState
 from webhooks.models import Deal, DealTransition, WebhookDelivery, WebhookLog
+from webhooks.replay import resync
 from webhooks.signals import deal_by_deal_on_failure, deals_changed
 
 pytestmark = pytest.mark.django_db
@@ -343,3 +344,23 @@ def test_what_is_not_due_waits():
     assert inbox.process_due() == 0
     delivery.refresh_from_db()
     assert delivery.status == Status.RECEIVED
+
+
+def test_the_date_of_a_sale_stays_when_the_deal_moves_on_and_when_it_is_taken_back():
+    closed = datetime.fromtimestamp(1766217600, UTC)
+    told = closed + timedelta(hours=12)
+    store(bodies.hook(1), received_at=told)  # without a time
+    lead = bodies.api_lead(1, at=int(told.timestamp()), price=5, closed_at=int(closed.timestamp()), utm_source="ref_x")
+    store(bodies.answer(lead), source="amocrm_api", content_type="application/json", received_at=told)
+    drain()
+    assert Sale.objects.get().sale_date == closed
+    at = int(told.timestamp()) + 86_400
+    store(bodies.hook(1, at=at, pipeline=999, status=bodies.OPEN), received_at=told + timedelta(days=1))
+    drain()
+    assert Sale.objects.filter(state="won", moved=True, sale_date=closed).exists()
+    store(bodies.hook(1, at=at + 60, pipeline=999, status=bodies.LOST), received_at=told + timedelta(days=2))
+    drain()
+    assert Sale.objects.filter(state="reversed", sale_date=closed).exists()
+    Sale.objects.all().delete()
+    list(resync("traffic"))
+    assert Sale.objects.filter(state="reversed", sale_date=closed).exists()
