@@ -80,7 +80,7 @@ def test_a_targetologist_sends_nothing_again(chat: TelegramChat, outbox: Outbox,
     Targetologist.objects.filter(slug="muha").update(user=user)
     row = outbox(chat=chat, notification_status="failed", targetologist_id="muha")
     client.force_login(user)
-    assert client.get(reverse(LIST)).context["cl"].result_list.count() == 1
+    assert len(client.get(reverse(LIST)).context["cl"].result_list) == 1
     assert client.post(button(row), {"_form_submitted": "on"}).status_code == 403
     choose(client, row)
     assert status(row) == Status.FAILED
