@@ -1,4 +1,4 @@
-"""The page, its files, the API and plain SQL say the same, whatever was sold when, filtered and built how.
+"""The page, its files, the API, the digest and plain SQL say the same, whatever was sold when, filtered and built how.
 
 The days are those around Almaty's midnights, and around 2024-03-01, when Almaty moved from UTC+6 to UTC+5.
 """
@@ -29,6 +29,7 @@ from onai_project.periods import Period
 from tests.onai_project.rows import make_sale, make_user
 from traffic.dashboard import traffic_dashboard
 from traffic.day_totals import build_days
+from traffic.digest import select_facts
 from traffic.filters import DIMENSIONS, Filters
 from traffic.models import AdSpend, Sale, Targetologist
 
@@ -240,6 +241,14 @@ def check(client: Client, early, late, spend, query, by, days, built) -> None:
         assert {key: (t.sales, t.revenue, t.without_amount) for key, t in totals.items()} == expected[name], name
         assert data.totals.sales == sum(t.sales for t in totals.values())
         assert data.totals.known == sum(t.known for t in totals.values())
+
+    if not query:  # a digest has no filters
+        facts = select_facts(Period(first, last))
+        slugs = {str(person): person.slug for person in Targetologist.objects.all()}
+        told = {slugs[name]: totals for name, totals in facts.ranking}
+        told |= {"unknown": facts.unattributed, "referral": facts.referrals}
+        assert {key: (t.sales, t.revenue, t.without_amount) for key, t in told.items() if t.sales} == expected["lines"]
+        assert facts.totals.known == data.totals.known
 
     address = {**query, "by": by, "from": first.isoformat(), "to": last.isoformat()}
     answer = client.get(reverse("api-traffic-dashboard"), address).json()
