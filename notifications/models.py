@@ -88,8 +88,10 @@ class OutboxMessage(models.Model):
     class Meta:
         abstract = True
         indexes = [
-            # What the sender asks for at every turn of its loop.
-            models.Index("next_attempt_at", "id", name="%(class)s_pending", condition=Q(notification_status="pending")),
+            # What the sender asks for at every turn of its loop: the oldest of each chat, however many wait.
+            models.Index(
+                "chat", "next_attempt_at", "id", name="%(class)s_waiting", condition=Q(notification_status="pending")
+            ),
         ]
 
     def render(self) -> str:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.apps import apps
+from django.db import connection
 from django.db.models import Value
 from django.db.models.functions import Now
 
@@ -19,12 +20,55 @@ Status = OutboxMessage.Status
 RETRY_DELAYS = [timedelta(seconds=s) for s in (5, 30, 120, 600, 1800, 3600, 3 * 3600)]
 # What a person may have sent again. `uncertain` may stand in the chat already: only after somebody looked there.
 ENDED = (Status.FAILED, Status.UNCERTAIN, Status.CONSOLE)
+_OLDEST_DUE = """
+WITH RECURSIVE waiting AS (
+    (SELECT chat_id FROM {table} WHERE notification_status = 'pending' AND chat_id IS NOT NULL
+     ORDER BY chat_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT row.chat_id FROM {table} AS row
+            WHERE row.notification_status = 'pending' AND row.chat_id > waiting.chat_id
+            ORDER BY row.chat_id LIMIT 1)
+    FROM waiting WHERE waiting.chat_id IS NOT NULL
+)
+SELECT oldest.id, oldest.next_attempt_at FROM waiting CROSS JOIN LATERAL (
+    SELECT id, next_attempt_at FROM {table}
+    WHERE notification_status = 'pending' AND next_attempt_at <= statement_timestamp() AND chat_id = waiting.chat_id
+    ORDER BY next_attempt_at, id LIMIT 1
+) AS oldest
+WHERE waiting.chat_id <> ALL(%(resting)s::bigint[])
+UNION ALL
+(SELECT id, next_attempt_at FROM {table}
+ WHERE notification_status = 'pending' AND next_attempt_at <= statement_timestamp() AND chat_id IS NULL
+   AND NOT %(is_common_resting)s
+ ORDER BY next_attempt_at, id LIMIT 1)
+ORDER BY next_attempt_at, id LIMIT 1
+"""
 
 
 def outbox_models() -> list[type[OutboxMessage]]:
     """Return every app's outbox, always in the same order."""
     found = [m for m in apps.get_models() if issubclass(m, OutboxMessage)]
     return sorted(found, key=lambda model: model._meta.label)
+
+
+def oldest_due(
+    model: type[OutboxMessage], *, resting: Collection[int], is_common_resting: bool
+) -> OutboxMessage | None:
+    """Return the oldest due row of an outbox whose chat does not rest; rows without a chat are the common chat's.
+
+    It goes from chat to chat along the index, so a long queue of a chat that rests costs nothing.
+    """
+    query = _OLDEST_DUE.format(table=model._meta.db_table)
+    with connection.cursor() as cursor:
+        cursor.execute(query, {"resting": list(resting), "is_common_resting": is_common_resting})
+        found = cursor.fetchone()
+    return model._default_manager.select_related("chat").get(pk=found[0]) if found else None
+
+
+def due_of_chat(model: type[OutboxMessage], chat: int | None, most: int) -> list[OutboxMessage]:
+    """Return the oldest due rows of a chat, or those without one."""
+    rows = model._default_manager.filter(notification_status=Status.PENDING, next_attempt_at__lte=Now(), chat=chat)
+    return list(rows.select_related("chat").order_by("next_attempt_at", "id")[:most])
 
 
 def move(row: OutboxMessage, before: Collection[str], to: str, **fields: Any) -> bool:

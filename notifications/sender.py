@@ -12,14 +12,14 @@ from datetime import timedelta
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection, transaction
-from django.db.models import DurationField, ExpressionWrapper, F, Q, QuerySet
+from django.db.models import DurationField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_noop
 
 from notifications import chats, telegram
 from notifications.format import fitting
 from notifications.models import OutboxMessage, TelegramChat
-from notifications.outbox import in_, move, outbox_models, save_outcome
+from notifications.outbox import due_of_chat, in_, move, oldest_due, outbox_models, save_outcome
 from notifications.pacing import WINDOW, Pacer
 
 log = structlog.get_logger(__name__)
@@ -111,12 +111,11 @@ class Sender:
         """Send, print or fail the oldest due row of one outbox whose chat is free. False: there is none."""
         if self.stop.is_set() or self.pacer.closed():
             return False
-        due = model._default_manager.filter(notification_status=Status.PENDING, next_attempt_at__lte=Now())
-        if not due.exists():
+        if not model._default_manager.filter(notification_status=Status.PENDING).exists():
             return False
         common = chats.common_chat() if self.bot else None
-        due = self._free(due, common).select_related("chat").order_by("next_attempt_at", "id")
-        row = due.first()
+        resting = self._resting()
+        row = oldest_due(model, resting=resting, is_common_resting=common is not None and common.pk in resting)
         if row is None:
             return False
         chat = row.chat or common
@@ -126,29 +125,24 @@ class Sender:
             return move(row, [Status.PENDING], Status.FAILED, error=NO_CHAT)
         if not chat.active and not model.to_chats_that_are_off:
             return move(row, [Status.PENDING], Status.FAILED, error=chat.disabled_reason or CHAT_OFF)
-        self._send(self._waiting_with(row, due, common), chat)
+        self._send(self._waiting_with(row, common), chat)
         return True
 
-    def _free(self, due: QuerySet[OutboxMessage], common: TelegramChat | None) -> QuerySet[OutboxMessage]:
-        """Leave out rows whose chat is paused by Telegram or by our pacing."""
-        resting = TelegramChat.objects.filter(paused_until__gt=Now()) | TelegramChat.objects.filter(
-            chat_id__in=self.pacer.busy()
-        )
-        pks = set(resting.values_list("pk", flat=True))
-        if common is not None and common.pk in pks:
-            due = due.exclude(chat=None)
-        return due.exclude(chat__in=pks)
+    def _resting(self) -> set[int]:
+        """Return the chats that Telegram or our pacing lets rest."""
+        paused = TelegramChat.objects.filter(Q(paused_until__gt=Now()) | Q(chat_id__in=self.pacer.busy()))
+        return set(paused.values_list("pk", flat=True))
 
-    def _waiting_with(
-        self, row: OutboxMessage, due: QuerySet[OutboxMessage], common: TelegramChat | None
-    ) -> list[OutboxMessage]:
+    def _waiting_with(self, row: OutboxMessage, common: TelegramChat | None) -> list[OutboxMessage]:
         """Return the rows to tell in one message: this one, or all that wait for its chat where they are many."""
         if self._is_alone(row):
             return [row]
-        same = Q(chat=row.chat)
+        of = {row.chat_id}
         if common is not None and row.chat in (None, common):
-            same = Q(chat=None) | Q(chat=common)
-        waiting = [other for other in due.filter(same)[:MOST_COMBINED] if not self._is_alone(other)]
+            of = {None, common.pk}
+        due = [other for chat in of for other in due_of_chat(type(row), chat, MOST_COMBINED)]
+        due.sort(key=lambda other: (other.next_attempt_at, other.pk))
+        waiting = [other for other in due[:MOST_COMBINED] if not self._is_alone(other)]
         return waiting if len(waiting) > COMBINE_OVER else [row]
 
     def _is_alone(self, row: OutboxMessage) -> bool:

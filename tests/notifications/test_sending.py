@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from notifications import outbox as outbox_module
 from notifications.models import TelegramChat
 from notifications.outbox import outbox_models
 from notifications.sender import Sender
@@ -124,3 +125,31 @@ def test_a_message_that_cannot_be_rendered_fails_and_stops_nobody(
 
 def test_it_finds_the_outboxes_of_all_apps():
     assert SalesNotification in outbox_models()
+
+
+def test_a_long_queue_of_a_chat_that_rests_costs_nothing(chat: TelegramChat, outbox: Outbox):
+    """The query reads as few pages behind 5 000 rows as behind ten."""
+    other = TelegramChat.objects.create(chat_id=-200)
+    row = outbox(chat=other, next_attempt_at=timezone.now() - timedelta(seconds=1))
+
+    def pages() -> int:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE sales_notifications")
+            query = outbox_module._OLDEST_DUE.format(table="sales_notifications")
+            values = {"resting": [chat.pk], "is_common_resting": True}
+            cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", values)
+            plan = cursor.fetchone()[0][0]["Plan"]
+        return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
+
+    def fill(first: int, last: int) -> None:
+        SalesNotification.objects.bulk_create(
+            SalesNotification(lead_id=n, chat=chat if n % 2 else None, sale_date=timezone.now())
+            for n in range(first, last)
+        )
+
+    fill(1_000, 1_010)
+    before = pages()
+    fill(2_000, 7_000)
+    assert pages() <= before + 10
+    found = outbox_module.oldest_due(SalesNotification, resting=[chat.pk], is_common_resting=True)
+    assert found == row
