@@ -136,7 +136,7 @@ def test_a_long_queue_of_a_chat_that_rests_costs_nothing(chat: TelegramChat, out
         with connection.cursor() as cursor:
             cursor.execute("ANALYZE sales_notifications")
             query = outbox_module._OLDEST_DUE.format(table="sales_notifications")
-            values = {"resting": [chat.pk], "is_common_resting": True}
+            values: dict[str, Any] = {"resting": [chat.pk], "is_common_resting": True}
             cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {query}", values)
             plan = cursor.fetchone()[0][0]["Plan"]
         return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])
