@@ -245,9 +245,11 @@ def check(client: Client, early, late, spend, query, by, days, built) -> None:
     if not query:  # a digest has no filters
         facts = select_facts(Period(first, last))
         slugs = {str(person): person.slug for person in Targetologist.objects.all()}
-        told = {slugs[name]: totals for name, totals in facts.ranking}
-        told |= {"unknown": facts.unattributed, "referral": facts.referrals}
-        assert {key: (t.sales, t.revenue, t.without_amount) for key, t in told.items() if t.sales} == expected["lines"]
+        groups = {slugs[name]: totals for name, totals in facts.ranking}
+        groups |= {"unknown": facts.unattributed, "referral": facts.referrals}
+        assert {key: (t.sales, t.revenue, t.without_amount) for key, t in groups.items() if t.sales} == expected[
+            "lines"
+        ]
         assert facts.totals.known == data.totals.known
 
     address = {**query, "by": by, "from": first.isoformat(), "to": last.isoformat()}
