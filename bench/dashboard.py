@@ -54,7 +54,7 @@ def dashboard(short: bool) -> None:
     harness.execute(_SALES, rows=rows, seconds=YEARS * 365 * 86400 / rows)
     harness.execute("VACUUM ANALYZE all_sales_tracking")
     print(f"  {rows} sales made in {time.monotonic() - started:.0f} s", flush=True)
-    user = get_user_model().objects.create_superuser("bench", "bench@example.org", "bench")
+    user = get_user_model().objects.create_superuser("boss", "boss@example.org", "bench")
     own = get_user_model().objects.create_user("muha", is_staff=True)
     own.user_permissions.set(_permissions())
     Targetologist.objects.filter(slug="muha").update(user=own)

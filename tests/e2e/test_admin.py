@@ -71,7 +71,12 @@ def too_wide(page: Page) -> list[str]:
 
 
 def test_a_person_signs_in_and_sees_the_sale_on_the_dashboard(page, boss, targetologists):
-    make_sale(30_000_001, lead_name="Курс «AI с нуля»", targetologist=Targetologist.objects.get(slug="kenesary"))
+    make_sale(
+        30_000_001,
+        utm_campaign="tripwire",
+        lead_name="Курс «AI с нуля»",
+        targetologist=Targetologist.objects.get(slug="kenesary"),
+    )
     sign_in(page)
     page.get_by_role("link", name="Дашборд трафика").first.click()
     page.get_by_role("link", name="Курс «AI с нуля»").click()
@@ -79,8 +84,8 @@ def test_a_person_signs_in_and_sees_the_sale_on_the_dashboard(page, boss, target
 
 
 def test_the_dashboard_is_filtered_by_dates_and_the_address_holds_them(page, boss):
-    make_sale(1, lead_name="Сегодняшняя")
-    make_sale(2, lead_name="Давняя", when=timezone.now() - timedelta(days=60))
+    make_sale(1, utm_campaign="tripwire", lead_name="Сегодняшняя")
+    make_sale(2, utm_campaign="tripwire", lead_name="Давняя", when=timezone.now() - timedelta(days=60))
     day = timezone.localdate(Sale.objects.get(lead_id=2).sale_date).isoformat()
     sign_in(page)
     page.goto(reverse("traffic-dashboard"))
@@ -136,7 +141,7 @@ def test_deliveries_are_chosen_in_the_list_and_processed_again(page, boss):
 
 
 def test_a_list_is_filtered_by_days_in_the_filters_form(page, boss):
-    make_sale(1, lead_name="Сегодняшняя")
+    make_sale(1, utm_campaign="tripwire", lead_name="Сегодняшняя")
     make_sale(2, lead_name="Давняя", when=timezone.now() - timedelta(days=60))
     day = timezone.localdate(Sale.objects.get(lead_id=2).sale_date).strftime("%d.%m.%Y")
     sign_in(page)
@@ -154,14 +159,15 @@ def test_a_targetologist_has_a_short_sidebar_and_their_own_sales(page, targetolo
     roles.create_roles()
     user = make_user("muha", role=roles.TARGETOLOGIST)
     Targetologist.objects.filter(slug="muha").update(user=user)
-    make_sale(1, lead_name="Моя", targetologist=Targetologist.objects.get(slug="muha"))
+    make_sale(1, utm_campaign="tripwire", lead_name="Моя", targetologist=Targetologist.objects.get(slug="muha"))
     make_sale(2, lead_name="Чужая", targetologist=Targetologist.objects.get(slug="kenesary"))
     page.set_viewport_size(PHONE)
     sign_in(page, "muha")
     page.goto(reverse("traffic-dashboard"))
     page.get_by_role("link", name="Моя", exact=True).wait_for()
     assert page.get_by_text("Чужая").count() == 0
-    assert page.locator("#nav-sidebar-apps li").count() == 3
+    # The dashboard, sales, ad spend, messages.
+    assert page.locator("#nav-sidebar-apps li").count() == 4
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
