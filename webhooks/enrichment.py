@@ -106,17 +106,19 @@ def database_now() -> datetime:
         return moment
 
 
-def fetch(api: Api, ids: Sequence[int]) -> list[Item]:
-    """Return what AmoCRM says of these deals (at most MOST_IDS), deleted ones included while they can be restored."""
+def fetch(api: Api, ids: Sequence[int]) -> tuple[list[Item], datetime]:
+    """Return what AmoCRM says of these deals (at most MOST_IDS), and when it was asked.
+
+    Deleted ones are included while they can be restored.
+    """
     leads = api.leads(ids)
+    asked_at = api.asked_at
     missing = sorted(set(ids) - _ids(leads))
-    return contacts.without_forgotten(leads) + (api.leads(missing, deleted=True) if missing else [])
+    return contacts.without_forgotten(leads) + (api.leads(missing, deleted=True) if missing else []), asked_at
 
 
 def _ask_for_deals(api: Api, ids: list[int]) -> list[int]:
-    # What arrives while the answer is on its way is news, and the answer is not.
-    asked_at = database_now()
-    leads = fetch(api, ids)
+    leads, asked_at = fetch(api, ids)
     if leads:
         store_answer(leads, asked_at=asked_at)
     return sorted(set(ids) - _ids(leads))

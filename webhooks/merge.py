@@ -343,7 +343,20 @@ def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Obser
         now = (untimed[0][0], UNTIMED_RANK, Seen(*untimed[0]))
     else:
         now = (timed[0] * SECOND, timed[1], Seen(*timed[2][-1][1]))
-    return sorted(seen for seen in observations if seen[:3] <= now)
+    stages = [stage for stage in observations if stage[:3] <= now]
+    answers = [stage for stage in stages if stage.timed and stage.rank == RANKS[API]]
+    if answers:
+        stages = [stage if stage.timed or stage[:3] == now else _before_answers(stage, answers) for stage in stages]
+    return sorted(stages)
+
+
+def _before_answers(untimed: Observation, answers: Iterable[Observation]) -> Observation:
+    """Return an untimed observation where it belongs: before an answer that was asked for after it came.
+
+    For an answer says that nothing changed since its CRM time: what came in between had been on its way.
+    """
+    known = (answer.at for answer in answers if answer.at < untimed.at and untimed.seen < answer.seen)
+    return untimed._replace(at=max(known, default=untimed.at))
 
 
 def _wins(

@@ -134,7 +134,7 @@ def look(api: Api, pipelines: Sequence[int], since: datetime, until: datetime) -
 
     for chunk in _chunks(ids):
         missing = [lead_id for lead_id in chunk if lead_id not in leads]
-        leads |= {lead["id"]: lead for lead in enrichment.fetch(api, missing)} if missing else {}
+        leads |= {lead["id"]: lead for lead in enrichment.fetch(api, missing)[0]} if missing else {}
         known = select_known(chunk)
         verdicts = {lead_id: judge(lead_id, known.get(lead_id), leads.get(lead_id)) for lead_id in chunk}
         leaning = [lead_id for lead_id, verdict in verdicts.items() if leans_on_moves(verdict.deal)]

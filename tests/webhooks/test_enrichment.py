@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from tests.amocrm_server import Bad, FakeAmoCrm
 from tests.bodies import OPEN, PIPELINE, WON
 from traffic.models import Sale
 from webhooks import enrichment, inbox, questions, tasks
+from webhooks.amocrm import api
 from webhooks.amocrm.api import Api
 from webhooks.models import ApiQuestion, ApiState, Contact, Deal, WebhookDelivery, WebhookLog
 
@@ -231,15 +233,37 @@ def test_what_arrives_while_an_answer_is_on_its_way_is_news_to_it(
     fetch = enrichment.fetch
 
     def fetch_slowly(api: Api, ids: list[int]) -> Any:
-        leads = fetch(api, ids)
+        answer = fetch(api, ids)
         arrive(news)
-        return leads
+        return answer
 
     monkeypatch.setattr(enrichment, "fetch", fetch_slowly)
     let_the_time_come()
     enrichment.ask_due(amo)
     drain()
     assert Sale.objects.get().state == "reversed"
+
+
+def test_what_arrives_while_the_turn_to_ask_is_awaited_is_older_than_the_answer(
+    crm: FakeAmoCrm, amo: Api, monkeypatch: pytest.MonkeyPatch
+):
+    crm.put(1, at=T, status=WON, price=5, closed_at=T)
+    arrive(bodies.hook(1, at=None, status=OPEN))
+    turn = api._turn
+    late = [bodies.hook(1, at=None, status=OPEN)]
+
+    @contextmanager
+    def turn_of_others_first() -> Iterator[datetime]:
+        if late:
+            arrive(late.pop())
+        with turn() as began_at:
+            yield began_at
+
+    monkeypatch.setattr(api, "_turn", turn_of_others_first)
+    ask(amo)
+    arrive(bodies.hook(1, at=None, status=WON))
+    assert late == []
+    assert [(sale.win_number, sale.sale_date.timestamp()) for sale in Sale.objects.all()] == [(1, T)]
 
 
 def test_wins_from_before_the_token_are_asked_about(settings: Any, crm: FakeAmoCrm, amo: Api):

@@ -154,7 +154,7 @@ def test_amocrm_does_not_bring_them_back(told: None, crm: FakeAmoCrm):
     crm.person(7, NAME, PHONE, EMAIL)
     crm.put(1, at=T + 60, status=WON, contact=7, name=NAME, price=50_000, **UTM)
     with Api() as amo:
-        enrichment.store_answer(enrichment.fetch(amo, [1]))
+        enrichment.store_answer(enrichment.fetch(amo, [1])[0])
         while inbox.process_due() or enrichment.ask_due(amo):
             pass
     assert TRACES.findall(everything()) == []

@@ -242,6 +242,19 @@ def test_an_api_answer_settles_what_rested_on_an_untimed_event():
     assert (settled.status_id, settled.needs_check) == (OPEN, False)
 
 
+def test_an_untimed_hook_that_was_on_its_way_while_amocrm_answered_takes_no_win_back():
+    answer = event(events.API, updated_at=at(3))
+    late = event(status_id=str(OPEN))
+    deal = fold((5, late), (10, answer), (15, event()))
+    win = deal.win()
+    assert win is not None
+    assert (win.number, win.at, deal.past_wins) == (1, moment(3), {})
+    # What came after the answer is news: reopened, and won again.
+    again = fold((4, answer), (5, late), (15, event())).win()
+    assert again is not None
+    assert again.number == 2
+
+
 def test_a_delete_retried_after_a_restore_is_repaired_by_the_api():
     deal = fold(
         (1, event(updated_at=at(0))), (5, event("restore", last_modified=at(0))), (9, event("delete")),

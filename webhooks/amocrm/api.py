@@ -79,8 +79,11 @@ class Api:
     """Asks AmoCRM; use it as a context manager. Never inside a transaction: an answer may take TIMEOUT.
 
     `patience` is for how many seconds a method waits in all for a pause to end, or an outage, before it raises
-    Unavailable; `stop` ends the waiting.
+    Unavailable; `stop` ends the waiting. `asked_at` is when the last request that was answered left, by the clock that
+    dates deliveries.
     """
+
+    asked_at: datetime
 
     def __init__(self, *, patience: float = 0, stop: threading.Event | None = None) -> None:
         self._http = httpx.Client(
@@ -194,12 +197,13 @@ class Api:
         """
         deadline = time.monotonic() + self._patience
         while True:
-            with _turn():
+            with _turn() as asked_at:
                 seconds, problem = _pause()
                 if problem is None:
                     try:
                         answer = self._request(method, path, listing, **request)
                         _succeeded()
+                        self.asked_at = asked_at
                         return answer
                     except Unavailable as error:
                         problem = error
@@ -235,13 +239,15 @@ _TROUBLES = {401: Trouble.TOKEN, 402: Trouble.UNPAID, 403: Trouble.BLOCKED, 429:
 
 
 @contextmanager
-def _turn() -> Iterator[None]:
-    """Wait for this system's turn to ask; keep it for INTERVAL_SECONDS at least."""
+def _turn() -> Iterator[datetime]:
+    """Wait for this system's turn to ask; keep it for INTERVAL_SECONDS at least. Yields when it began."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [LOCK])
+        cursor.execute("SELECT clock_timestamp()")
+        (began_at,) = cursor.fetchone()
     started = time.monotonic()
     try:
-        yield
+        yield began_at
     finally:
         time.sleep(max(0.0, started + INTERVAL_SECONDS - time.monotonic()))
         # A lost connection has lost the lock already.
