@@ -178,6 +178,7 @@ class SaleFields(models.Model):
         blank=True,
         related_name="+",
         db_column="targetologist",
+        db_index=False,  # sale_targetologist begins with it; messages are found by their sale and chat
         verbose_name=_("targetologist"),
     )
     sale_date = models.DateTimeField(_("sale date"))
@@ -209,6 +210,7 @@ class Sale(SaleFields):
         null=True,
         blank=True,
         related_name="+",
+        db_index=False,  # nobody looks for it
         verbose_name=_("matched rule"),
     )
     matched_field = models.CharField(_("matched field"), max_length=12, blank=True, default="")
