@@ -10,10 +10,11 @@ import gc
 import random
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import structlog
+from django.conf import settings
 from django.db import OperationalError, connection, transaction
 
 from webhooks import bulk, logbook, pulse, questions
@@ -29,6 +30,8 @@ log = structlog.get_logger("webhooks")
 
 # A batch's transaction stays well under a second, and a newcomer's wait with it.
 BATCH = 500
+# What a batch holds in memory is some ten times its bodies.
+BATCH_BYTES = 16 * 1024 * 1024
 # How long an idle worker sleeps: the probe costs 0.1 ms, and people wait for the sale.
 IDLE_SECONDS = 0.05
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
@@ -37,6 +40,8 @@ MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
 # Deadlocks and serialization failures are nobody's fault and no attempt.
 TRANSIENT_TRIES = 5
 TRANSIENT_STATES = ("40001", "40P01")
+# "Program limit exceeded" is the delivery's fault and not the server's, though it is an OperationalError.
+TOO_MUCH = "54"
 
 # Materialized: within a join the planner may run the inner query once for each row, and its LIMIT with it.
 _CLAIM = """
@@ -57,6 +62,8 @@ SET status = new.status, error_message = new.error_message, processed_at = now()
 FROM json_to_recordset(%s::json) AS new(id bigint, status text, error_message text, quiet boolean)
 WHERE delivery.id = new.id
 """
+# Of a body that is stored apart the length is known without reading it.
+_SIZES = "SELECT id, coalesce(octet_length(body), 0) FROM webhook_deliveries WHERE id = ANY(%s::bigint[])"
 _CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
 _CLAIM_AGAIN = _CLAIM.format(which="attempts > 0", last=len(RETRY_SECONDS))
 
@@ -103,20 +110,43 @@ def process(delivery_ids: Sequence[int], *, live: bool = True, quiet: bool = Fal
     Of `quiet` ones, and of those that are not `live`, nobody is told by message; AmoCRM is asked only about live ones.
     A batch that fails is halved until the bad delivery is alone: it is marked `failed` or `dead`, the others succeed.
     """
-    if not delivery_ids:
+    for part in _parts(delivery_ids):
+        _process(part, live=live, quiet=quiet)
+
+
+def _parts(delivery_ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Yield the deliveries in their order, in parts whose bodies have BATCH_BYTES together or less."""
+    if len(delivery_ids) * settings.WEBHOOK_MAX_BYTES <= BATCH_BYTES:
+        yield from [delivery_ids] if delivery_ids else []
         return
+    with connection.cursor() as cursor:
+        cursor.execute(_SIZES, [bulk.ids(delivery_ids)])
+        sizes = dict(cursor.fetchall())
+    part: list[int] = []
+    room = BATCH_BYTES
+    for delivery_id in delivery_ids:
+        size = sizes.get(delivery_id, 0)
+        if part and size > room:
+            yield part
+            part, room = [], BATCH_BYTES
+        part.append(delivery_id)
+        room -= size
+    yield part
+
+
+def _process(delivery_ids: Sequence[int], *, live: bool, quiet: bool) -> None:
     try:
         _process_batch(delivery_ids, live, quiet)
-    except OperationalError:
-        raise
     except Exception as error:
+        if isinstance(error, OperationalError) and not _sqlstate(error).startswith(TOO_MUCH):
+            raise
         if len(delivery_ids) == 1:
             log.exception("Webhook: delivery failed", delivery=delivery_ids[0])
             _fail(delivery_ids[0], because(CRASHED, f"{type(error).__name__}: {error}"), quiet=quiet or not live)
             return
         middle = len(delivery_ids) // 2
-        process(delivery_ids[:middle], live=live, quiet=quiet)
-        process(delivery_ids[middle:], live=live, quiet=quiet)
+        _process(delivery_ids[:middle], live=live, quiet=quiet)
+        _process(delivery_ids[middle:], live=live, quiet=quiet)
 
 
 def process_again(delivery_ids: Sequence[int]) -> int:
@@ -138,9 +168,13 @@ def _process_batch(delivery_ids: Sequence[int], live: bool, quiet: bool) -> None
             pulse.count(outcomes, time.monotonic() - started)
             return
         except OperationalError as error:
-            if attempt == TRANSIENT_TRIES or getattr(error.__cause__, "sqlstate", None) not in TRANSIENT_STATES:
+            if attempt == TRANSIENT_TRIES or _sqlstate(error) not in TRANSIENT_STATES:
                 raise
             time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
+
+
+def _sqlstate(error: OperationalError) -> str:
+    return getattr(error.__cause__, "sqlstate", None) or ""
 
 
 def _process_locked(delivery_ids: Sequence[int], live: bool, quiet: bool) -> list[tuple[str, str]]:

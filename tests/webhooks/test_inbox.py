@@ -272,6 +272,42 @@ def test_a_delivery_that_breaks_processing_is_found_among_good_ones(monkeypatch:
     assert bad.error_message == "processing failed: ValueError: poison"
 
 
+def test_a_delivery_that_is_too_much_for_the_database_is_found_among_good_ones(monkeypatch: pytest.MonkeyPatch):
+    for lead in range(1, 12):
+        store(bodies.hook(lead, at=T))
+    whole = deliveries.lock_deliveries
+    seventh = WebhookDelivery.objects.order_by("pk")[6].pk
+
+    def locked(ids: Sequence[int]) -> Any:
+        if seventh in ids:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT repeat('ab', 1000000000)")
+        return whole(ids)
+
+    monkeypatch.setattr(inbox, "lock_deliveries", locked)
+    drain()
+    assert Sale.objects.count() == 10
+    bad = WebhookDelivery.objects.exclude(status=Status.PROCESSED).get()
+    assert (bad.pk, bad.status, bad.attempts) == (seventh, Status.FAILED, 1)
+
+
+def test_large_bodies_are_processed_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch):
+    stored = [store(bodies.hook(lead, at=T, name="n" * 300_000 * (lead in (2, 3)))) for lead in range(1, 6)]
+    monkeypatch.setattr(inbox, "BATCH_BYTES", 400_000)
+    whole = deliveries.lock_deliveries
+    parts = []
+
+    def locked(ids: Sequence[int]) -> Any:
+        parts.append(list(ids))
+        return whole(ids)
+
+    monkeypatch.setattr(inbox, "lock_deliveries", locked)
+    drain()
+    one, two, three, four, five = (delivery.pk for delivery in stored)
+    assert parts == [[one, two], [three, four, five]]
+    assert Sale.objects.count() == 5
+
+
 def test_it_is_dead_after_the_last_attempt_and_works_again_when_a_person_says_so(receiver: Any):
     broken = True
 
