@@ -48,7 +48,9 @@ SERVER_SETTINGS = {
     "max_connections": "100",
     "shared_buffers": "128MB",
     "log_checkpoints": "off",
-    "log_min_duration_statement": "1s",
+    # A statement holds what people are called (law 10).
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
 }
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from typing import Any
 
 import sentry_sdk
 import structlog
+
+# Until the traceback goes on with what came of it.
+ROW = re.compile(r"\s*DETAIL:.*?(?=\n\nThe above exception|\n\nDuring handling|\Z)", re.DOTALL)
 
 
 class WithoutQueryString(logging.Filter):
@@ -33,6 +37,15 @@ def without_query_string(event: Any, hint: Any) -> Any:
         request.pop(name, None)
     if "url" in request:
         request["url"] = request["url"].split("?", 1)[0]
+    for error in (event.get("exception") or {}).get("values") or ():
+        error["value"] = ROW.sub("", error.get("value") or "")
+    return event
+
+
+def without_rows(logger: Any, method: str, event: Any) -> Any:
+    """Cut what PostgreSQL tells of a row ("Failing row contains …") out of a traceback; return the event."""
+    if "exception" in event:
+        event["exception"] = ROW.sub("", event["exception"])
     return event
 
 
@@ -60,10 +73,15 @@ def logging_config(level: str, *, as_json: bool) -> dict[str, Any]:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     ending: list[Any] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(lambda line, **_: encode(line))]
+        [structlog.processors.JSONRenderer(lambda line, **_: encode(line))]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=0)]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=False, pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
+    ending = [structlog.processors.format_exc_info, without_rows, *ending]
     structlog.configure(
         processors=[to_sentry, *shared, *ending],
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),

@@ -23,7 +23,7 @@ from webhooks.deals import LockedDeals
 from webhooks.deliveries import Delivery, lock_deliveries
 from webhooks.merge import contribution, observation
 from webhooks.models import WebhookDelivery
-from webhooks.reasons import CRASHED, RECEIVER_FAILED, WORKER_DIED, because
+from webhooks.reasons import CRASHED, RECEIVER_FAILED, WORKER_DIED, because, describe
 from webhooks.signals import Failures, tell
 
 log = structlog.get_logger("webhooks")
@@ -142,7 +142,7 @@ def _process(delivery_ids: Sequence[int], *, live: bool, quiet: bool) -> None:
             raise
         if len(delivery_ids) == 1:
             log.exception("Webhook: delivery failed", delivery=delivery_ids[0])
-            _fail(delivery_ids[0], because(CRASHED, f"{type(error).__name__}: {error}"), quiet=quiet or not live)
+            _fail(delivery_ids[0], because(CRASHED, describe(error)), quiet=quiet or not live)
             return
         middle = len(delivery_ids) // 2
         _process(delivery_ids[:middle], live=live, quiet=quiet)

@@ -39,6 +39,11 @@ EXPLAINED = (
 )
 
 
+def describe(error: Exception) -> str:
+    """Return an exception's kind and text, without what PostgreSQL tells of the row (law 10: it may be a person's)."""
+    return f"{type(error).__name__}: {str(error).split('DETAIL:', 1)[0].strip()}"
+
+
 def because(reason: str, detail: object = "") -> str:
     """Return the stored form of a reason. What PostgreSQL cannot hold is cut from the detail, which may be anything."""
     text = f"{reason}: {detail}" if detail not in ("", None) else reason

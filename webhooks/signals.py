@@ -30,6 +30,7 @@ from django.db.utils import OperationalError
 from django.dispatch import Signal
 
 from webhooks.merge import DealState
+from webhooks.reasons import describe
 
 deals_changed = Signal()
 
@@ -72,7 +73,7 @@ def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool
     except OperationalError:
         raise
     except Exception as error:
-        return f"{handle.__module__.split('.')[0]}: {type(error).__name__}: {error}".replace("\x00", "")[:500]
+        return f"{handle.__module__.split('.')[0]}: {describe(error)}".replace("\x00", "")[:500]
     return None
 
 
