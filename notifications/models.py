@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 from django.db import models
 from django.db.models import Q
@@ -93,6 +94,10 @@ class OutboxMessage(models.Model):
                 "chat", "next_attempt_at", "id", name="%(class)s_waiting", condition=Q(notification_status="pending")
             ),
         ]
+
+    @classmethod
+    def read_ahead(cls, rows: Sequence[Self]) -> None:
+        """Read what the texts of these rows need: once, rather than for each."""
 
     def render(self) -> str:
         """Return the text to send, as Telegram HTML with everything from outside escaped.

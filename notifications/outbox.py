@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import timedelta
+from itertools import groupby
 from typing import Any
 
 from django.apps import apps
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Value
 from django.db.models.functions import Now
 
@@ -77,16 +78,27 @@ def move(row: OutboxMessage, before: Collection[str], to: str, **fields: Any) ->
     return bool(rows.update(notification_status=to, **fields))
 
 
+def move_all(rows: Sequence[OutboxMessage], before: Collection[str], to: str, **fields: Any) -> list[OutboxMessage]:
+    """Do as `move` with rows of one outbox, in two statements; return those that were changed."""
+    with transaction.atomic():
+        of = type(rows[0])._default_manager.filter(pk__in=[row.pk for row in rows], notification_status__in=before)
+        moved = set(of.select_for_update().order_by("pk").values_list("pk", flat=True))
+        of.filter(pk__in=moved).update(notification_status=to, **fields)
+    return [row for row in rows if row.pk in moved]
+
+
 def save_outcome(rows: Sequence[OutboxMessage], chat_id: int, outcome: telegram.Outcome) -> None:
     """Write down what Telegram answered to the one message that told these rows, sent to this chat.
 
     A row that another sender took for a dead one's is `uncertain` by now: what Telegram said is better known here.
     """
-    for row in sorted(rows, key=lambda row: row.pk):
-        fields = _fields(row, outcome)
+    by_attempts = sorted(rows, key=lambda row: row.attempts)
+    for _, alike in groupby(by_attempts, key=lambda row: row.attempts):
+        group = list(alike)
+        fields = _fields(group[0], outcome)
         if fields["to"] == Status.SENT:
             fields["telegram_chat_id"] = chat_id
-        move(row, (Status.SENDING, Status.UNCERTAIN), **fields)
+        move_all(group, (Status.SENDING, Status.UNCERTAIN), **fields)
 
 
 def resend_messages(*, model: type[OutboxMessage], ids: Collection[int], of: Collection[str] = ENDED) -> int:

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_noop
 from notifications import chats, telegram
 from notifications.format import fitting
 from notifications.models import OutboxMessage, TelegramChat
-from notifications.outbox import due_of_chat, in_, move, oldest_due, outbox_models, save_outcome
+from notifications.outbox import due_of_chat, in_, move, move_all, oldest_due, outbox_models, save_outcome
 from notifications.pacing import WINDOW, Pacer
 
 log = structlog.get_logger(__name__)
@@ -32,9 +32,9 @@ LOCK_WAIT = 1.0
 _KEEPALIVE = "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2"
 # How long a message waits at most on an idle system.
 IDLE_WAIT = 0.2
-# More than so many that wait for one chat become one message; so many at most, for each costs a query or two.
+# More than so many that wait for one chat become one message; so many at most, for each costs a query.
 COMBINE_OVER = 5
-MOST_COMBINED = 50
+MOST_COMBINED = 30
 
 NO_TOKEN = gettext_noop("TELEGRAM_BOT_TOKEN is not set: printed to the worker's console")
 NO_CHAT = gettext_noop(
@@ -151,7 +151,9 @@ class Sender:
     def _send(self, rows: Sequence[OutboxMessage], chat: TelegramChat) -> None:
         """Tell these rows in one message. They say `sending` before Telegram is asked: a crash makes no second one."""
         assert self.bot is not None
-        claimed = [row for row in rows if move(row, [Status.PENDING], Status.SENDING)]
+        claimed = move_all(rows, [Status.PENDING], Status.SENDING)
+        if len(claimed) > 1:
+            type(claimed[0]).read_ahead(claimed)
         parts = [(row, text) for row in claimed if (text := _render(row, brief=len(claimed) > 1))]
         if not parts:
             return
@@ -161,8 +163,8 @@ class Sender:
             text = parts[0][1] if len(claimed) == 1 else _render(told[0])
         else:
             text, count = _combined(told, [part for _, part in parts])
-            for row in told[count:]:
-                move(row, [Status.SENDING], Status.PENDING)
+            if told[count:]:
+                move_all(told[count:], [Status.SENDING], Status.PENDING)
             told = told[:count]
         if not text:
             return

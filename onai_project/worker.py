@@ -52,7 +52,7 @@ def run() -> None:
         handler.addFilter(without_expected_traceback)
     stop = threading.Event()
     loops: dict[str, Loop] = {
-        "inbox": inbox.run,
+        **{f"inbox {hand}": inbox.run for hand in range(1, inbox.HANDS + 1)},
         "sender": sender.run,
         "enrichment": enrichment.run,
         "bot": bot.run,

@@ -5,6 +5,8 @@ No customer's name or phone, and so no deal's name, which often holds them: thes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from django.conf import settings
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -60,6 +62,14 @@ def line(notification: SalesNotification) -> str:
         campaign = [quoted(facts.utm_campaign, 100)] if facts.utm_campaign else []
         parts = [f"<b>{money(facts.sale_amount)}</b>", whose, *campaign, link(deal_url(facts.lead_id), _number(facts))]
         return f"{sign} {' · '.join(parts)}"
+
+
+def read_sales(notifications: Sequence[SalesNotification]) -> None:
+    """Read the sales of these messages, for the text that each is asked for next."""
+    sales = Sale.objects.filter(lead_id__in={notification.lead_id for notification in notifications})
+    found = {sale.lead_id: sale for sale in sales.select_related("targetologist", "matched_rule")}
+    for notification in notifications:
+        notification.sale_read = found.get(notification.lead_id)
 
 
 def heading(count: int) -> str:
@@ -187,8 +197,10 @@ def _owner(facts: SaleFields, sale: Sale | None) -> str:
 
 
 def _sale(notification: SalesNotification) -> Sale | None:
-    found = Sale.objects.filter(lead_id=notification.lead_id)
-    return found.select_related("targetologist", "matched_rule").first()
+    if not hasattr(notification, "sale_read"):
+        read_sales([notification])
+    sale: Sale | None = notification.__dict__.pop("sale_read")
+    return sale
 
 
 def _is_stale(notification: SalesNotification, sale: Sale | None) -> bool:

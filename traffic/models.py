@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self
+
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
@@ -246,6 +249,7 @@ class SalesNotification(SaleFields, OutboxMessage):
         TAKEN_BACK = "taken_back", _("Sale taken back")
 
     separator = "\n"
+    sale_read: Sale | None  # what messages.read_sales read ahead
 
     kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.SALE)
     win_number = models.PositiveSmallIntegerField(_("win number"), default=1)
@@ -264,6 +268,13 @@ class SalesNotification(SaleFields, OutboxMessage):
 
     def __str__(self) -> str:
         return f"{self.lead_id} {self.get_kind_display()} {self.win_number}"
+
+    @classmethod
+    def read_ahead(cls, rows: Sequence[Self]) -> None:
+        """Read the sales of these messages."""
+        from traffic import messages
+
+        messages.read_sales(rows)
 
     def render(self) -> str:
         """Return the message as it stands now: what the sale says at the moment of sending."""

@@ -32,8 +32,10 @@ log = structlog.get_logger("webhooks")
 BATCH = 500
 # What a batch holds in memory is some ten times its bodies.
 BATCH_BYTES = 16 * 1024 * 1024
-# How long an idle worker sleeps: the probe costs 0.1 ms, and people wait for the sale.
-IDLE_SECONDS = 0.05
+# Batches that a process has in hand: while PostgreSQL writes one, the other is decoded. A third would wait for Python.
+HANDS = 2
+# How long a hand rests after a batch that was not full: a statement costs much, a row little, and people wait.
+PAUSE_SECONDS = 0.05
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
 RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
 MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
@@ -80,28 +82,29 @@ def collect_less() -> None:
 def run(stop: threading.Event) -> None:
     """Process whatever is due until `stop` is set. A lost database is raised: the worker begins again."""
     while not stop.is_set():
-        busy = process_due()
+        new, again = _process_claimed(_CLAIM_NEW, BATCH), _process_claimed(_CLAIM_AGAIN, 1)
         pulse.beat()
-        if not busy:
-            stop.wait(IDLE_SECONDS)
+        if new < BATCH and not again:
+            stop.wait(PAUSE_SECONDS)
 
 
 def process_due() -> int:
     """Process one batch of new deliveries and one that failed before; return how many there were."""
-    count = 0
-    for claim, limit in ((_CLAIM_NEW, BATCH), (_CLAIM_AGAIN, 1)):
-        with connection.cursor() as cursor:
-            cursor.execute(claim, {"delays": RETRY_SECONDS, "limit": limit})
-            claimed = cursor.fetchall()
-        count += len(claimed)
-        exhausted = [delivery_id for delivery_id, attempts, _ in claimed if attempts > MAX_ATTEMPTS]
-        for delivery_id in exhausted:
-            _give_up(delivery_id, because(WORKER_DIED))
-        left = [(delivery_id, quiet) for delivery_id, attempts, quiet in claimed if attempts <= MAX_ATTEMPTS]
-        process([delivery_id for delivery_id, quiet in left if not quiet])
-        if history := [delivery_id for delivery_id, quiet in left if quiet]:
-            process(history, quiet=True)
-    return count
+    return _process_claimed(_CLAIM_NEW, BATCH) + _process_claimed(_CLAIM_AGAIN, 1)
+
+
+def _process_claimed(claim: str, limit: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(claim, {"delays": RETRY_SECONDS, "limit": limit})
+        claimed = cursor.fetchall()
+    exhausted = [delivery_id for delivery_id, attempts, _ in claimed if attempts > MAX_ATTEMPTS]
+    for delivery_id in exhausted:
+        _give_up(delivery_id, because(WORKER_DIED))
+    left = [(delivery_id, quiet) for delivery_id, attempts, quiet in claimed if attempts <= MAX_ATTEMPTS]
+    process([delivery_id for delivery_id, quiet in left if not quiet])
+    if history := [delivery_id for delivery_id, quiet in left if quiet]:
+        process(history, quiet=True)
+    return len(claimed)
 
 
 def process(delivery_ids: Sequence[int], *, live: bool = True, quiet: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter as Tally
 from collections.abc import Iterable
@@ -22,7 +23,8 @@ SELECT * FROM unnest(%s::text[], %s::text[], %s::text[], %s::float8[])
 ON CONFLICT (name, source, outcome) DO UPDATE SET value = webhook_counters.value + excluded.value
 """
 
-# Of this process; one thread writes them.
+# Of this process.
+_lock = threading.Lock()
 _tally: Tally[tuple[str, str, str]] = Tally()
 _seconds = 0.0
 _last_beat = 0.0
@@ -31,15 +33,20 @@ _last_beat = 0.0
 def count(outcomes: Iterable[tuple[str, str]], seconds: float) -> None:
     """Count processed deliveries by (source, outcome), and the time that they took together."""
     global _seconds
-    _tally.update((Counter.Name.DELIVERIES.value, source, outcome) for source, outcome in outcomes)
-    _seconds += seconds
+    with _lock:
+        _tally.update((Counter.Name.DELIVERIES.value, source, outcome) for source, outcome in outcomes)
+        _seconds += seconds
 
 
 def beat() -> None:
     """Save the heartbeat and the counts, if the last time is long enough ago."""
+    if time.monotonic() - _last_beat >= BEAT_SECONDS:
+        with _lock:
+            _save()
+
+
+def _save() -> None:
     global _seconds, _last_beat
-    if time.monotonic() - _last_beat < BEAT_SECONDS:
-        return
     rows = [(*key, float(number)) for key, number in sorted(_tally.items())]
     if rows:
         rows.append((Counter.Name.SECONDS.value, "", "", _seconds))

@@ -17,9 +17,6 @@ from webhooks.deals import lock_deals
 from webhooks.models import Deal, WebhookDelivery, WebhookLog
 from webhooks.signals import Failures, tell
 
-# How many batches are replayed at once. A third would wait for Python, not for PostgreSQL.
-HANDS = 2
-
 
 def select_deliveries(
     *,
@@ -54,20 +51,20 @@ def replay(deliveries: QuerySet[WebhookDelivery], *, after: int = 0) -> Iterator
     yielded in their own, so `after` a yielded id it can go on. It may be stopped at any time and run again: what is
     done twice changes nothing. Nobody is told by message.
     """
-    with ThreadPoolExecutor(HANDS) as pool:
+    with ThreadPoolExecutor(inbox.HANDS) as pool:
         in_hand: deque[tuple[list[int], Future[None]]] = deque()
         try:
             # What still waits is the worker's, and news: people are to be told of it.
             stored = deliveries.filter(body__isnull=False).exclude(status=WebhookDelivery.Status.RECEIVED)
             for batch in _batches(stored, after):
                 in_hand.append((batch, pool.submit(inbox.process, batch, live=False)))
-                if len(in_hand) > HANDS:
+                if len(in_hand) > inbox.HANDS:
                     yield _ended(*in_hand.popleft())
             while in_hand:
                 yield _ended(*in_hand.popleft())
         finally:
-            together = Barrier(HANDS)
-            for _ in range(HANDS):
+            together = Barrier(inbox.HANDS)
+            for _ in range(inbox.HANDS):
                 pool.submit(_close_connection, together)
 
 
