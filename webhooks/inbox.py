@@ -7,7 +7,6 @@ when the next one is due, so a body that kills the process is counted, too (law 
 from __future__ import annotations
 
 import gc
-import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +14,7 @@ from datetime import UTC, datetime
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection
 
 from webhooks import bulk, logbook, pulse, questions
 from webhooks.amocrm import api
@@ -25,6 +24,7 @@ from webhooks.merge import contribution, observation
 from webhooks.models import WebhookDelivery
 from webhooks.reasons import CRASHED, RECEIVER_FAILED, WORKER_DIED, because, describe
 from webhooks.signals import Failures, tell
+from webhooks.transient import in_transaction, sqlstate
 
 log = structlog.get_logger("webhooks")
 
@@ -39,9 +39,6 @@ PAUSE_SECONDS = 0.05
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
 RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
 MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
-# Deadlocks and serialization failures are nobody's fault and no attempt.
-TRANSIENT_TRIES = 5
-TRANSIENT_STATES = ("40001", "40P01")
 # "Program limit exceeded" is the delivery's fault and not the server's, though it is an OperationalError.
 TOO_MUCH = "54"
 
@@ -141,7 +138,7 @@ def _process(delivery_ids: Sequence[int], *, live: bool, quiet: bool) -> None:
     try:
         _process_batch(delivery_ids, live, quiet)
     except Exception as error:
-        if isinstance(error, OperationalError) and not _sqlstate(error).startswith(TOO_MUCH):
+        if isinstance(error, OperationalError) and not sqlstate(error).startswith(TOO_MUCH):
             raise
         if len(delivery_ids) == 1:
             log.exception("Webhook: delivery failed", delivery=delivery_ids[0])
@@ -163,21 +160,9 @@ def process_again(delivery_ids: Sequence[int]) -> int:
 
 
 def _process_batch(delivery_ids: Sequence[int], live: bool, quiet: bool) -> None:
-    for attempt in range(1, TRANSIENT_TRIES + 1):
-        try:
-            started = time.monotonic()
-            with transaction.atomic():
-                outcomes = _process_locked(delivery_ids, live, quiet)
-            pulse.count(outcomes, time.monotonic() - started)
-            return
-        except OperationalError as error:
-            if attempt == TRANSIENT_TRIES or _sqlstate(error) not in TRANSIENT_STATES:
-                raise
-            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
-
-
-def _sqlstate(error: OperationalError) -> str:
-    return getattr(error.__cause__, "sqlstate", None) or ""
+    started = time.monotonic()
+    outcomes = in_transaction(lambda: _process_locked(delivery_ids, live, quiet))
+    pulse.count(outcomes, time.monotonic() - started)
 
 
 def _process_locked(delivery_ids: Sequence[int], live: bool, quiet: bool) -> list[tuple[str, str]]:

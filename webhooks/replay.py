@@ -6,16 +6,18 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from threading import Barrier
 from typing import Any
 
-from django.db import connection, transaction
+from django.db import connection
 from django.db.models import QuerySet
 
 from webhooks import inbox
 from webhooks.deals import lock_deals
 from webhooks.models import Deal, WebhookDelivery, WebhookLog
 from webhooks.signals import Failures, tell
+from webhooks.transient import in_transaction
 
 
 def select_deliveries(
@@ -73,6 +75,10 @@ def _ended(batch: list[int], work: Future[None]) -> tuple[int, int]:
     return len(batch), batch[-1]
 
 
+def _tell(lead_ids: list[int], app: str) -> tuple[Failures, int]:
+    return tell(lock_deals(lead_ids), live=False, only=app)
+
+
 def _batches(rows: QuerySet[Any], after: int) -> Iterator[list[int]]:
     """Yield the rows' keys in their order, a batch at a time."""
     while batch := list(rows.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[: inbox.BATCH]):
@@ -93,6 +99,5 @@ def resync(app: str, *, after: int = 0) -> Iterator[tuple[int, int, Failures]]:
     told by message.
     """
     for lead_ids in _batches(Deal.objects.all(), after):
-        with transaction.atomic():
-            failures, _ = tell(lock_deals(lead_ids), live=False, only=app)
+        failures, _ = in_transaction(partial(_tell, lead_ids, app))
         yield len(lead_ids), lead_ids[-1], failures

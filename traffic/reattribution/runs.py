@@ -6,13 +6,11 @@ so two at once take turns, and one that died is simply carried on by another.
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection, transaction
+from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
@@ -33,13 +31,12 @@ from traffic.models import AttributionRule, ReattributionMove, ReattributionRun,
 from traffic.reattribution.plan import candidates, open_sales
 from traffic.rules.book import rulebook_of
 from webhooks import bulk
+from webhooks.transient import in_transaction
 
 State = ReattributionRun.State
 
 # A batch's locks are held for well under a second: the inbox hardly notices.
 BATCH = 2000
-TRANSIENT_TRIES = 5
-TRANSIENT_STATES = ("40001", "40P01")
 _MOVE_FIELDS = ("run", "lead_id", "sale_amount", "won", "before", "after")
 _MARK = """
 UPDATE reattribution_moves AS move SET undone = new.undone
@@ -75,26 +72,13 @@ def carry_on(run_id: int) -> Iterator[tuple[int, int]]:
     It may be stopped at any time and carried on later, by anybody.
     """
     decider = Decider(rulebook_of(ReattributionRun.objects.select_related("version").get(pk=run_id).version))
-    while (done := _again(lambda: _step(run_id, decider))) is not None:
+    while (done := in_transaction(lambda: _step(run_id, decider))) is not None:
         yield done
 
 
 def run_period(run: ReattributionRun) -> Period:
     """Return the days whose sales a run looks at."""
     return Period(run.first_day, run.last_day)
-
-
-def _again(step: Callable[[], Any]) -> Any:
-    """Do a step; a deadlock or a serialization failure is nobody's fault, and it is done once more."""
-    for attempt in range(1, TRANSIENT_TRIES + 1):
-        try:
-            with transaction.atomic():
-                return step()
-        except OperationalError as error:
-            if attempt == TRANSIENT_TRIES or getattr(error.__cause__, "sqlstate", None) not in TRANSIENT_STATES:
-                raise
-            time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
-    raise AssertionError("unreachable")
 
 
 def _step(run_id: int, decider: Decider) -> tuple[int, int] | None:
