@@ -130,10 +130,10 @@ class FakeAmoCrm:
         }
         if old and (old["status_id"], old["pipeline_id"]) != (status, pipeline):
             self._event("lead_status_changed", lead_id, at, before=old, after=lead)
-            if old["status_id"] == status == WON and closed_at is None:
-                lead["closed_at"] = old["closed_at"]
         elif old is None:
             self._event("lead_added", lead_id, at)
+        if old and old["status_id"] == status == WON and closed_at is None:
+            lead["closed_at"] = old["closed_at"]
         return lead
 
     def delete(self, lead_id: int, *, at: int) -> None:
