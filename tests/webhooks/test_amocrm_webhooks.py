@@ -9,6 +9,7 @@ from django.core.management.base import CommandError
 
 from tests.amocrm_server import Bad, FakeAmoCrm
 from webhooks.amocrm.hook import EVENTS
+from webhooks.models import ApiState
 
 pytestmark = pytest.mark.django_db
 SECRET = "the-first-secret"
@@ -57,6 +58,16 @@ def test_status_says_what_is_wrong(crm: FakeAmoCrm, hook: dict[str, Any], proble
         call_command("amocrm_webhooks", "status", stdout=out)
     assert problem in out.getvalue()
     assert "stale" not in out.getvalue()
+
+
+def test_what_a_person_mended_is_known_at_once(crm: FakeAmoCrm):
+    with pytest.raises(CommandError):
+        run("status")
+    assert ApiState.objects.get().hook_problem
+    run("install")
+    assert ApiState.objects.get().hook_problem == ""
+    run("remove")
+    assert ApiState.objects.get().hook_problem
 
 
 def test_the_old_secret_is_right_while_it_is_valid(crm: FakeAmoCrm):

@@ -21,7 +21,7 @@ EVERY = timedelta(minutes=15)
 
 
 def check_hook() -> str | None:
-    """Look whether the hook is as it should be, if the last look is old enough; write it down and return what is wrong.
+    """Look whether the hook is as it should be, if the last look is old enough; return what is wrong.
 
     None where nobody looked: it is too early, the API is not configured, or AmoCRM cannot reach this site anyway.
     Raises ApiError where AmoCRM does not answer; what was written stays then.
@@ -30,9 +30,15 @@ def check_hook() -> str | None:
     if not configured() or not reachable or not _is_due():
         return None
     with Api() as api:
-        found = problem(select_ours(api.webhooks()))
-    ApiState.objects.update_or_create(pk=ApiState.ONLY, defaults={"hook_problem": found, "hook_checked_at": Now()})
-    return found
+        return problem(look(api))
+
+
+def look(api: Api) -> list[Item]:
+    """Return the hooks to this site as AmoCRM has them now; what is wrong with them is written down for the alarm."""
+    ours = select_ours(api.webhooks())
+    found = {"hook_problem": problem(ours), "hook_checked_at": Now()}
+    ApiState.objects.update_or_create(pk=ApiState.ONLY, defaults=found)
+    return ours
 
 
 def problem(hooks: Sequence[Item]) -> str:

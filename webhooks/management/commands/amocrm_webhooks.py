@@ -38,7 +38,7 @@ class Command(BaseCommand):
 
     def status(self, amocrm: api.Api) -> None:
         """Print the hooks to this site. Raises CommandError unless one is right."""
-        ours = hook.select_ours(amocrm.webhooks())
+        ours = hook.look(amocrm)
         for one in ours:
             self.stdout.write(f"{hook.shown(one)}: {'; '.join(hook.problems(one)) or 'as it should be'}")
         if hook.problem(ours):
@@ -61,3 +61,4 @@ class Command(BaseCommand):
             self.stdout.write(f"removed {hook.shown(one)}")
         if not ours:
             self.stdout.write("there was no hook to this site")
+        hook.look(amocrm)
