@@ -59,6 +59,13 @@ class WebhookDelivery(models.Model):
             models.Index(
                 "next_attempt_at", "id", name="delivery_pending", condition=Q(status__in=["received", "failed"])
             ),
+            # Of it, what was tried before: looked for at every turn, beside however many new ones.
+            models.Index(
+                "next_attempt_at",
+                "id",
+                name="delivery_again",
+                condition=Q(status__in=["received", "failed"], attempts__gt=0),
+            ),
             # The admin's filter by the statuses that need a person.
             models.Index(
                 "status", "id", name="delivery_problem", condition=Q(status__in=["failed", "dead", "invalid"])

@@ -400,3 +400,15 @@ def test_the_date_of_a_sale_stays_when_the_deal_moves_on_and_when_it_is_taken_ba
     Sale.objects.all().delete()
     list(resync("traffic"))
     assert Sale.objects.filter(state="reversed", sale_date=closed).exists()
+
+
+def test_what_was_tried_before_is_found_beside_a_long_queue():
+    WebhookDelivery.objects.bulk_create(
+        WebhookDelivery(source="amocrm", body=b"a=1", content_type=bodies.FORM) for _ in range(5_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE webhook_deliveries")
+        cursor.execute(f"EXPLAIN {inbox._CLAIM_AGAIN}", {"delays": inbox.RETRY_SECONDS, "limit": 1})
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "delivery_again" in plan
+    assert "delivery_pending" not in plan
