@@ -15,19 +15,19 @@ from traffic.decisions import Outcome, Utm, decide_sales
 from traffic.models import Sale
 from traffic.pipelines import watched_pipelines
 from webhooks import bulk
-from webhooks.merge import DealState, Win
+from webhooks.merge import DealState, Win, from_micros
 
 _FIELDS = (
     "lead_id", "lead_name", "sale_amount", "currency", *UTM, "pipeline_id", "status_id",
     "channel", "targetologist", "matched_rule", "matched_field", "matched_text",
     "funnel_type", "sale_date", "state", "moved", "win_number", "updated_at",
 )  # fmt: skip
-_SELECT = """
+_SELECT = f"""
 SELECT lead_id, lead_name, sale_amount, currency, utm_source, utm_medium, utm_campaign, utm_content, utm_term,
        pipeline_id, status_id, channel, targetologist, matched_rule_id, matched_field, matched_text,
-       funnel_type, sale_date, state, moved, win_number
+       funnel_type, {bulk.as_micros("sale_date")}, state, moved, win_number
 FROM all_sales_tracking WHERE lead_id = ANY(%s::bigint[])
-"""
+"""  # noqa: S608
 
 
 class StoredSale(NamedTuple):
@@ -131,4 +131,4 @@ def _sale(deal: DealState, win: Win, outcome: Outcome, state: Sale.State) -> Sto
 def _select(lead_ids: Sequence[int]) -> dict[int, StoredSale]:
     with connection.cursor() as cursor:
         cursor.execute(_SELECT, [bulk.ids(lead_ids)])
-        return {row[0]: StoredSale(*row) for row in cursor.fetchall()}
+        return {row[0]: StoredSale._make((*row[:17], from_micros(row[17]), *row[18:])) for row in cursor.fetchall()}

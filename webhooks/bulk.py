@@ -53,6 +53,11 @@ def ids(numbers: Iterable[int]) -> str:
     return f"{{{','.join(map(str, numbers))}}}"
 
 
+def as_micros(column: str) -> str:
+    """Return SQL for a time as unix microseconds, exact: a datetime costs more to load than the rest of its row."""
+    return f"(extract(epoch FROM {column}) * 1000000)::bigint"
+
+
 def _execute(sql: str, model: type[models.Model], fields: tuple[str, ...], rows: Iterable[Row]) -> int:
     columns = [_field(model, name).column for name in fields]
     records = [dict(zip(columns, row, strict=True)) for row in rows]

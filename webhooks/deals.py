@@ -14,7 +14,7 @@ from webhooks.amocrm.events import UTM_NAMES
 from webhooks.merge import DealState, Observation, Seen, State
 from webhooks.models import Deal, DealTransition
 
-# In the order in which both the SELECT and _row() name them; lead_id is the key.
+# In the order in which both the SELECT and save() name them; lead_id is the key.
 _STATE_FIELDS = (
     "lead_id", "name", "price", "status_id", "pipeline_id", *UTM_NAMES,
     "contact_id", "closed_at", "won_at", "wins", "past_wins", "is_deleted", "needs_check",
@@ -25,14 +25,17 @@ _TRANSITION_FIELDS = (
 _TRANSITION_KEY = ("lead_id", "at", "timed", "rank", "status_id", "pipeline_id")
 
 _LOCK_MISSING = "INSERT INTO deals (lead_id) SELECT unnest(%s::bigint[]) ON CONFLICT DO NOTHING"
-_SELECT = f"SELECT {', '.join(_STATE_FIELDS)}, merge FROM deals WHERE lead_id = ANY(%s::bigint[]) ORDER BY lead_id"  # noqa: S608
+_TIMES = ("closed_at", "won_at")
+_SELECT = f"""
+SELECT {", ".join(bulk.as_micros(name) if name in _TIMES else name for name in _STATE_FIELDS)}, merge
+FROM deals WHERE lead_id = ANY(%s::bigint[]) ORDER BY lead_id
+"""  # noqa: S608
 _SELECT_MERGE = "SELECT lead_id, merge FROM deals WHERE lead_id = ANY(%s::bigint[])"
-# Times as merge.py has them, in microseconds: a datetime costs more to make and unmake than the rest of the row.
-_SELECT_STAGES = """
-SELECT lead_id, (extract(epoch FROM at) * 1000000)::bigint, rank, (extract(epoch FROM seen_at) * 1000000)::bigint,
-       delivery_id, index, timed, status_id, pipeline_id
+_SELECT_STAGES = f"""
+SELECT lead_id, {bulk.as_micros("at")}, rank, {bulk.as_micros("seen_at")}, delivery_id, index, timed, status_id,
+       pipeline_id
 FROM deal_transitions WHERE lead_id = ANY(%s::bigint[])
-"""
+"""  # noqa: S608
 
 Stages = dict[int, list[Observation]]
 
@@ -140,6 +143,9 @@ def _deal_state(values: Sequence[object]) -> DealState:
     fields: dict[str, Any] = dict(zip(_STATE_FIELDS, values, strict=True))
     for name in ("wins", "past_wins"):
         fields[name] = orjson.loads(fields[name])
+    for name in _TIMES:
+        if fields[name] is not None:
+            fields[name] = merge.from_micros(fields[name])
     return DealState(**fields)
 
 

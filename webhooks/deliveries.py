@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from django.conf import settings
 from django.db import connection
 
 from webhooks import bulk
 from webhooks.amocrm import events, form
-from webhooks.merge import Seen, micros
+from webhooks.merge import Seen
 from webhooks.models import Source
 
-_LOCK = """
-SELECT id, received_at, source, body, content_type, attempts, status, error_message,
-       processed_at IS NOT NULL
+_LOCK = f"""
+SELECT id, {bulk.as_micros("received_at")}, received_at::text, source, body, content_type, attempts, status,
+       error_message, processed_at IS NOT NULL
 FROM webhook_deliveries WHERE id = ANY(%s::bigint[]) AND body IS NOT NULL ORDER BY id FOR UPDATE
-"""
+"""  # noqa: S608
 
 
 @dataclass(slots=True)
@@ -26,7 +25,8 @@ class Delivery:
     """A stored delivery in the worker's hands."""
 
     id: int
-    received_at: datetime
+    received_micros: int
+    received_at: str  # the same as PostgreSQL writes it
     source: str
     body: bytes
     content_type: str
@@ -39,7 +39,7 @@ class Delivery:
 
     def seen(self, index: int) -> Seen:
         """Return the place of its event `index` in the order of arrival."""
-        return Seen(micros(self.received_at), self.id, index)
+        return Seen(self.received_micros, self.id, index)
 
     @property
     def is_foreign(self) -> bool:

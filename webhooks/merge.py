@@ -241,7 +241,7 @@ def deal_state(lead_id: int, state: State, observations: Iterable[Observation]) 
     closed, _ = _visible(state.get("closed"))
     status_id = status[0] if status else None
     closings = {
-        name.removeprefix(CLOSED_IN): _visible(register)[0]
+        name.removeprefix(CLOSED_IN): _closing(register)
         for name, register in state.items()
         if name.startswith(CLOSED_IN)
     }
@@ -323,6 +323,13 @@ def _visible(register: Any) -> tuple[Any, bool]:
     return value, len(timed[2]) > 1 and timed[1] != RANKS[API]
 
 
+def _closing(register: Any) -> tuple[int, int]:
+    """Return the moment of the answer that told last when a deal was closed, and that; both in unix microseconds."""
+    timed, untimed = register
+    at = untimed[0][0] if timed is None or (untimed is not None and untimed[0] > timed[2][-1][1]) else timed[0] * SECOND
+    return at, _visible(register)[0] * SECOND
+
+
 def _is_deleted(state: State) -> bool:
     """Return whether the deal is deleted: a restore received later, or a timed event dated later, ends it."""
     deleted = state.get("deleted")
@@ -334,7 +341,10 @@ def _is_deleted(state: State) -> bool:
 
 
 def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Observation]:
-    """Return the observations in their order, up to the one that the status register shows."""
+    """Return the observations in their order; the last is the one that the status register shows.
+
+    What that one overruled comes before it though dated later: it had arrived before.
+    """
     if register is None:
         return []
     timed, untimed = register
@@ -343,11 +353,11 @@ def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Obser
         now = (untimed[0][0], UNTIMED_RANK, Seen(*untimed[0]))
     else:
         now = (timed[0] * SECOND, timed[1], Seen(*timed[2][-1][1]))
-    stages = [stage for stage in observations if stage[:3] <= now]
+    stages = list(observations)
     answers = [stage for stage in stages if stage.timed and stage.rank == RANKS[API]]
     if answers:
         stages = [stage if stage.timed or stage[:3] == now else _before_answers(stage, answers) for stage in stages]
-    return sorted(stages)
+    return sorted(stages, key=lambda stage: (stage[:3] == now, stage[:3] > now, stage))
 
 
 def _before_answers(untimed: Observation, answers: Iterable[Observation]) -> Observation:
@@ -360,25 +370,20 @@ def _before_answers(untimed: Observation, answers: Iterable[Observation]) -> Obs
 
 
 def _wins(
-    stages: Iterable[Observation], closings: Mapping[str, int]
+    stages: Iterable[Observation], closings: Mapping[str, tuple[int, int]]
 ) -> tuple[int | None, int | None, dict[str, list[int]], dict[str, list[int]]]:
-    """Walk through the stages; return the pipeline at the end, the earliest standing win, all of them, and past ones.
+    """Walk through the stages; return the pipeline at the end, when the earliest standing win was first seen, all
+    standing wins, and the last past one of each pipeline.
 
     A win stands until the deal is lost (anywhere) or stands in an open stage of the same pipeline (law 4). Its moment
-    is AmoCRM's own closed_at, where an answer told it of this pipeline (`closings`, unix seconds) and it is not that of
-    an earlier win, else the first sight. So it stays when the deal moves on.
+    is AmoCRM's own closed_at, where an answer told it while the win stood (`closings`: see _closing), else the first
+    sight. So it stays when the deal moves on.
     """
     pipeline: int | None = None
     wins: dict[str, list[int]] = {}
     past: dict[str, list[int]] = {}
     numbers: dict[str, int] = {}
-    taken_back: dict[str, int] = {}
-
-    def dated(key: str) -> list[int]:
-        moment, number = wins[key]
-        closed = closings.get(key, 0) * SECOND
-        return [closed if closed > taken_back.get(key, 0) else moment, number]
-
+    first_seen: dict[str, int] = {}
     for stage in stages:
         pipeline = pipeline if stage.pipeline_id is None else stage.pipeline_id
         key = str(pipeline or 0)
@@ -386,18 +391,18 @@ def _wins(
             if key not in wins:
                 numbers[key] = numbers.get(key, 0) + 1
                 wins[key] = [stage.at, numbers[key]]
+                first_seen[key] = stage.at
                 past.pop(key, None)
+            answered_at, closed = closings.get(key, (None, 0))
+            if answered_at == stage.at:
+                wins[key][0] = closed
         elif stage.status_id == LOST:
-            past |= {key: [*dated(key), stage.at] for key in wins}
-            taken_back |= dict.fromkeys([*wins, key], stage.at)
+            past |= {key: [*win, stage.at] for key, win in wins.items()}
             wins.clear()
-        else:
-            if key in wins:
-                past[key] = [*dated(key), stage.at]
-                del wins[key]
-            taken_back[key] = stage.at
-    won = min((moment for moment, _ in wins.values()), default=None)
-    return pipeline, won, {key: dated(key) for key in wins}, past
+        elif key in wins:
+            past[key] = [*wins.pop(key), stage.at]
+    won_at = min((first_seen[key] for key in wins), default=None)
+    return pipeline, won_at, wins, past
 
 
 def won_pipelines(observations: Iterable[Observation], until: tuple[int, int, Seen]) -> set[int]:

@@ -112,6 +112,13 @@ def test_an_untimed_event_loses_to_a_timed_one_that_came_after_it():
     assert fold((60, event()), (70, event(updated_at=at(65), status_id=str(LOST)))).status_id == LOST
 
 
+def test_a_win_that_was_overruled_by_what_came_after_it_is_a_past_one():
+    deal = fold((60, event()), (70, event(updated_at=at(5), status_id=str(LOST))))
+    win = deal.taken_back()
+    assert win is not None
+    assert (deal.status_id, win.at, win.number) == (LOST, moment(60), 1)
+
+
 def test_an_untimed_event_that_agrees_with_the_timed_one_needs_no_check():
     deal = fold((1, event(updated_at=at(0), price="1")), (2, event()))
     assert not deal.needs_check
