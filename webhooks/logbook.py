@@ -158,10 +158,9 @@ def _deal_data(event: DealEvent) -> dict[str, Any]:
         "created_at": event.created_at,
         "updated_at": event.updated_at,
         "closed_at": event.closed_at,
-        "tags": list(event.tags),
-        "utm": dict(event.utm),
-        "custom_fields": [
-            {"id": field.id, "name": field.name, "values": list(field.values)} for field in event.custom_fields
-        ],
+        "tags": event.tags or None,
+        "utm": event.utm or None,
+        "custom_fields": [{"id": field.id, "name": field.name, "values": field.values} for field in event.custom_fields]
+        or None,
     }
-    return {name: value for name, value in data.items() if value not in (None, [], {})}
+    return {name: value for name, value in data.items() if value is not None}

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 WON = 142
 LOST = 143
@@ -43,8 +43,7 @@ class Account:
     subdomain: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CustomField:
+class CustomField(NamedTuple):
     """One custom field of an entity; `values` is empty for an empty field."""
 
     id: str | None
