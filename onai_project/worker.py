@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import django.db
 import procrastinate.exceptions
@@ -52,7 +53,7 @@ def run() -> None:
         handler.addFilter(without_expected_traceback)
     stop = threading.Event()
     loops: dict[str, Loop] = {
-        **{f"inbox {hand}": inbox.run for hand in range(1, inbox.HANDS + 1)},
+        **{f"inbox {hand}": partial(inbox.run, is_spare=hand > 1) for hand in range(1, inbox.HANDS + 1)},
         "sender": sender.run,
         "enrichment": enrichment.run,
         "bot": bot.run,

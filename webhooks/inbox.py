@@ -36,6 +36,8 @@ BATCH_BYTES = 16 * 1024 * 1024
 HANDS = 2
 # How long a hand rests after a batch that was not full: a statement costs much, a row little, and people wait.
 PAUSE_SECONDS = 0.05
+# And how long one of those beside the first that found nothing.
+SPARE_PAUSE_SECONDS = 0.5
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
 RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
 MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
@@ -76,13 +78,16 @@ def collect_less() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
-def run(stop: threading.Event) -> None:
-    """Process whatever is due until `stop` is set. A lost database is raised: the worker begins again."""
+def run(stop: threading.Event, *, is_spare: bool = False) -> None:
+    """Process whatever is due until `stop` is set. A lost database is raised: the worker begins again.
+
+    A spare hand looks less often while there is nothing for it.
+    """
     while not stop.is_set():
         new, again = _process_claimed(_CLAIM_NEW, BATCH), _process_claimed(_CLAIM_AGAIN, 1)
         pulse.beat()
         if new < BATCH and not again:
-            stop.wait(PAUSE_SECONDS)
+            stop.wait(SPARE_PAUSE_SECONDS if is_spare and not new else PAUSE_SECONDS)
 
 
 def process_due() -> int:
