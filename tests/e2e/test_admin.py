@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib import admin
@@ -13,61 +11,11 @@ from django.utils import timezone
 
 from onai_project import roles
 from referrals.models import Conversion, Referrer
+from tests.e2e.pages import DESK, PHONE, sign_in, too_wide
 from tests.onai_project.rows import make_conversion, make_delivery, make_sale, make_user
-from traffic.models import AttributionRule, Sale, Targetologist
-from traffic.seeds import seed
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, ViewportSize
+from traffic.models import Sale, Targetologist
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-PHONE: ViewportSize = {"width": 390, "height": 844}
-DESK: ViewportSize = {"width": 1440, "height": 900}
-
-
-@pytest.fixture
-def page(browser: Browser, live_server) -> Iterator[Page]:
-    """A page of a fresh browser profile; what its console and its network complain of fails the test."""
-    context = browser.new_context(base_url=live_server.url, locale="ru-RU", viewport=DESK)
-    context.set_default_timeout(15_000)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
-    yield page
-    context.close()
-    assert complaints == []
-
-
-def sign_in(page: Page, username: str = "boss") -> None:
-    page.goto("/admin/login/")
-    page.fill("[name=username]", username)
-    page.fill("[name=password]", "a-good-password")
-    page.click("#login-form button[type=submit]")
-    page.wait_for_url(lambda url: "/login/" not in url)
-
-
-@pytest.fixture
-def boss(transactional_db: None) -> None:
-    make_user("boss", superuser=True)
-
-
-@pytest.fixture
-def targetologists(transactional_db: None) -> None:
-    """What a migration made and an earlier test may have emptied."""
-    seed(Targetologist, AttributionRule)
-
-
-def too_wide(page: Page) -> list[str]:
-    """Return the elements that make the whole page scroll sideways."""
-    elements: list[str] = page.evaluate(
-        "() => document.documentElement.scrollWidth <= innerWidth ? [] :"
-        " [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        ".map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`).slice(-5)"
-    )
-    return elements
 
 
 def test_a_person_signs_in_and_sees_the_sale_on_the_dashboard(page, boss, targetologists):
