@@ -40,6 +40,11 @@ class Filters:
     funnel: str | None = None
     text: str = ""
 
+    @property
+    def of_line_alone(self) -> bool:
+        """Whether nothing is filtered but whose the sales are."""
+        return not self.text and all(getattr(self, name) is None for name in DIMENSIONS)
+
 
 NO_FILTERS = Filters()
 
