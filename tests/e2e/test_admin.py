@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 from django.contrib import admin
@@ -116,6 +117,25 @@ def test_a_targetologist_has_a_short_sidebar_and_their_own_sales(page, targetolo
     assert page.get_by_text("Чужая").count() == 0
     # The dashboard, sales, ad spend, messages.
     assert page.locator("#nav-sidebar-apps li").count() == 4
+
+
+def test_on_a_phone_the_sums_fit_and_the_rest_scrolls_beside_the_name(page, boss, targetologists):
+    muha = Targetologist.objects.get(slug="muha")
+    make_sale(1, utm_campaign="tripwire_17.12", sale_amount=Decimal(212_490_000), targetologist=muha)
+    make_sale(2, utm_campaign="arystan_lookalike_2pct_almaty_astana_women_25_44")
+    page.set_viewport_size(PHONE)
+    sign_in(page)
+    page.goto(reverse("traffic-dashboard"))
+    for section in ("#lines", "#parts"):
+        table = page.locator(f"{section} .panel-scroll")
+        edge = table.bounding_box()["x"] + table.bounding_box()["width"]
+        for name, count, revenue in (row.locator("th, td").all()[:3] for row in table.locator("tr").all()):
+            assert revenue.bounding_box()["x"] + revenue.bounding_box()["width"] <= edge
+            before = name.bounding_box()["x"]
+            table.evaluate("scroller => { scroller.scrollLeft = 150 }")
+            assert name.bounding_box()["x"] == before
+            assert count.bounding_box()["x"] < before
+            table.evaluate("scroller => { scroller.scrollLeft = 0 }")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
