@@ -16,11 +16,13 @@ from bench.dashboard import dashboard
 from bench.intake import acks, memory, slowest, sustained
 from bench.latency import latency
 from bench.log import log
+from bench.reattribution import reattribution
 from bench.referrals import referrals
 from bench.replay import replay
 
 FIGURES = {
-    figure.__name__: figure for figure in (latency, acks, slowest, sustained, replay, memory, log, referrals, dashboard)
+    figure.__name__: figure
+    for figure in (latency, acks, slowest, sustained, replay, memory, log, reattribution, referrals, dashboard)
 }
 
 

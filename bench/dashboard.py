@@ -68,7 +68,8 @@ def dashboard(short: bool) -> None:
     started = time.monotonic()
     days = build_days()
     print(f"  {days} days built in {time.monotonic() - started:.1f} s", flush=True)
-    harness.execute("VACUUM ANALYZE sale_day_totals")
+    for table in ("sale_day_totals", "sale_line_totals", "sale_month_totals"):
+        harness.execute(f"VACUUM ANALYZE {table}")
     campaign = harness.value(
         "SELECT utm_campaign FROM all_sales_tracking WHERE targetologist = 'muha' "
         "AND sale_date < now() - interval '200 days' ORDER BY sale_date DESC LIMIT 1"

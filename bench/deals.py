@@ -5,7 +5,7 @@ from __future__ import annotations
 ACCOUNT = "&account[subdomain]=school&account[id]=31000001&account[_links][self]=https://school.amocrm.ru"
 
 
-def won_deal(lead_id: int, at: int) -> bytes:
+def won_deal(lead_id: int, at: int, campaign: str = "tripwire_webhook_test") -> bytes:
     """Return the body of "status changed" of a deal won at `at` (unix seconds), attributed to a targetologist."""
     lead = {
         "id": lead_id,
@@ -23,7 +23,7 @@ def won_deal(lead_id: int, at: int) -> bytes:
         "tags][0][name": "tag",
         "account_id": 31000001,
     }
-    utm = {"434731": ("utm_source", "kenesary_test"), "434729": ("utm_campaign", "tripwire_webhook_test")}
+    utm = {"434731": ("utm_source", "kenesary_test"), "434729": ("utm_campaign", campaign)}
     for index, (field_id, (name, value)) in enumerate({**utm, "434727": ("utm_medium", "cpc")}.items()):
         lead |= {
             f"custom_fields][{index}][id": field_id,

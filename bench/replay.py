@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from django.db import connection
 
@@ -16,13 +17,14 @@ from webhooks.replay import replay as again
 SAMPLE = 20_000
 
 
-def fill(count: int, first: int) -> list[int]:
+def fill(count: int, first: int, body: Callable[[int], bytes] | None = None) -> list[int]:
     """Store `count` won deals of ids from `first` on, as processed deliveries, so that no worker takes them."""
     now = int(time.time())
     with connection.cursor() as cursor:
         ids = []
         for start in range(first, first + count, 5000):
-            bodies = [won_deal(lead, now) for lead in range(start, min(start + 5000, first + count))]
+            leads = range(start, min(start + 5000, first + count))
+            bodies = [body(lead) if body else won_deal(lead, now) for lead in leads]
             cursor.execute(
                 "INSERT INTO webhook_deliveries (source, body, content_type, headers, query, status) "
                 "SELECT 'amocrm_traffic', body, 'application/x-www-form-urlencoded', '{}', '', 'processed' "

@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 from django.utils import translation
-from django.utils.formats import date_format
 
 GREY = "#9ca3af"  # legible on white and on black, as unfold's own ticks
 
@@ -37,7 +36,7 @@ def money_chart(
     """
     rows = list(days)
     value: dict[str, Any] = {
-        "labels": [date_format(day, "d.m") for day, _, _ in rows],
+        "labels": [f"{day:%d.%m}" for day, _, _ in rows],
         "datasets": [
             {
                 "label": money,

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
-from django.utils import formats, timezone
+from django.utils import formats, timezone, translation
 
 from onai_project.comparison import signed
 from onai_project.money import THIN_SPACE, money
@@ -181,8 +182,14 @@ def shown(value: Value, kind: Kind) -> str:
         case Kind.MOMENT, datetime():
             return formats.date_format(timezone.localtime(value, zone()), "SHORT_DATETIME_FORMAT")
         case Kind.DAY, date():
-            return formats.date_format(value, "SHORT_DATE_FORMAT")
+            return _day(value, translation.get_language())
     return str(value)
+
+
+@lru_cache(maxsize=2000)
+def _day(day: date, language: str | None) -> str:
+    # A year of days is most of a page's dates, and the same on every page.
+    return formats.date_format(day, "SHORT_DATE_FORMAT")
 
 
 def table_data(table: Table) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from django.db import connection
 
 from referrals.judgement import Person
 from webhooks.contacts import lock_customers
-from webhooks.deals import lock_deals
+from webhooks.deals import hold_deals
 
 _LOCK_MISSING = """
 INSERT INTO referrers (code, name, phone, email, active, claimed)
@@ -79,5 +79,5 @@ def lock_parties(lead_ids: Sequence[int], *, contacts: Iterable[int] = (), codes
 
 def lock_conversions(lead_ids: Sequence[int]) -> Referrers:
     """Lock these conversions for a person's decision: their deals first, then whom they concern."""
-    lock_deals(lead_ids)
+    hold_deals(lead_ids)
     return lock_parties(lead_ids)

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils.translation import gettext as _
 
 from onai_project.periods import Period, previous_period, today
-from traffic.day_totals import COLUMNS, OF_DAYS, RAW, clean_days, spans
+from traffic.day_totals import COLUMNS, FRESH, LINE_COLUMNS, OF_DAYS, clean_days, spans, whole_months
 from traffic.day_totals import LACKING as _LACKING
 from traffic.figures import Figures, Totals
 from traffic.filters import DIMENSIONS, NO_FILTERS, REFERRAL, UNKNOWN, Filters, condition, visible_slugs
@@ -26,19 +26,30 @@ LATEST = 20
 # What waits for a person is short, or it is not the dashboard's matter.
 LACKING = 10
 
+_TOTALS = "sum(sales), sum(sales) - sum(priced), sum(lacking), coalesce(sum(known), 0)"
+# Won and taken back, by line and by value of the breakdown, then by day. Whole months are read as such; by day and by
+# line alone the days are rolled up. What is not built is added up from the sales.
 _SUMS = """
-WITH facts AS (
-    SELECT day, {columns}, sales, priced, lacking, known FROM sale_day_totals WHERE day = ANY(%(built)s::date[])
-    UNION ALL {raw}
+WITH fresh AS MATERIALIZED ({fresh}),
+parts AS (
+    SELECT {columns}, sales, priced, lacking, known FROM sale_month_totals WHERE month = ANY(%(months)s::date[])
+    UNION ALL SELECT {columns}, sales, priced, lacking, known FROM sale_day_totals WHERE day = ANY(%(other)s::date[])
+    UNION ALL SELECT {columns}, sales, priced, lacking, known FROM fresh
+),
+days AS (
+    SELECT day, {by_day}, sales, priced, lacking, known FROM {day_totals} WHERE day = ANY(%(built)s::date[])
+    UNION ALL SELECT day, {by_day}, sales, priced, lacking, known FROM fresh
 )
-SELECT GROUPING(line, day, {dimension}), state, line, day, {dimension},
-       sum(sales), sum(sales) - sum(priced), sum(lacking), coalesce(sum(known), 0)
+SELECT GROUPING(line, {dimension}), state, line, {dimension}, NULL::date, {totals}
 FROM (
     SELECT *, CASE WHEN channel = 'referral' THEN 'referral' ELSE coalesce(targetologist, 'unknown') END AS line
-    FROM facts WHERE {condition}
+    FROM parts WHERE {condition}
 ) AS lined
-GROUP BY GROUPING SETS ((state, line), (state, day), (state, {dimension}))
+GROUP BY GROUPING SETS ((state, line), (state, {dimension}))
+UNION ALL
+SELECT {of_day}, state, NULL, NULL, day, {totals} FROM days WHERE {condition} GROUP BY state, day
 """
+_OF_LINE, _OF_VALUE, _OF_DAY = 0b01, 0b10, 0b11
 _IDS = """
 SELECT id FROM {of_days}
 WHERE state = %(state)s AND {condition}
@@ -192,24 +203,33 @@ def traffic_dashboard(
 def sales_sums(
     period: Period, user: User | AnonymousUser, filters: Filters = NO_FILTERS, *, by: str = "campaign"
 ) -> Sums:
-    """Return the sums of a period in one query: built days from `sale_day_totals`, the others from the sales."""
+    """Return the sums of a period in one query: built days from their sums, the others from the sales."""
     clean = clean_days(period.first, period.last)
-    raw_days = [day for day in period.days if day not in clean]
+    months = whole_months(clean)
     where, values = condition(filters, visible_slugs(user))
-    dimension = DIMENSIONS[by]
-    query = _SUMS.format(columns=COLUMNS, raw=RAW, dimension=dimension, condition=where)
+    query = _SUMS.format(
+        fresh=FRESH, columns=COLUMNS, dimension=DIMENSIONS[by], condition=where, totals=_TOTALS, of_day=_OF_DAY,
+        **({"day_totals": "sale_line_totals", "by_day": LINE_COLUMNS} if filters.of_line_alone else
+           {"day_totals": "sale_day_totals", "by_day": COLUMNS}),
+    )  # fmt: skip
+    days = {
+        **spans([day for day in period.days if day not in clean]),
+        "built": sorted(clean),
+        "months": list(months),
+        "other": sorted(clean.difference(*months.values())),
+    }
     sums = Sums({}, {}, {}, {})
     with connection.cursor() as cursor:
-        cursor.execute(query, {**values, **spans(raw_days), "built": sorted(clean)})
-        for grouping, state, line, day, value, sales, without_amount, lacking, known in cursor.fetchall():
+        cursor.execute(query, {**values, **days})
+        for kind, state, line, value, day, sales, without_amount, lacking, known in cursor.fetchall():
             totals = Totals(int(sales), Decimal(known), int(without_amount), int(lacking))
             if state == Sale.State.REVERSED:
-                if grouping == 0b101:
+                if kind == _OF_DAY:
                     sums.reversed_by_day[day] = totals
-            elif grouping == 0b011:
-                sums.by_line[line] = totals
-            elif grouping == 0b101:
+            elif kind == _OF_DAY:
                 sums.by_day[day] = totals
+            elif kind == _OF_LINE:
+                sums.by_line[line] = totals
             else:
                 sums.by_value[value] = totals
     return sums

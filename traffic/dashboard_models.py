@@ -86,25 +86,61 @@ class SaleDayBuilt(models.Model):
         return f"{self.day}"
 
 
-class SaleDayTotal(models.Model):
-    """The sales of a business day that are alike in everything by which the dashboard filters, summed."""
+class SaleTotal(models.Model):
+    """Sums of sales that are alike."""
 
-    day = models.DateField(db_index=True)
     state = models.CharField(max_length=8)
     channel = models.CharField(max_length=13)
     targetologist = models.CharField(max_length=50, null=True)
-    utm_campaign = models.TextField()
-    utm_source = models.TextField()
-    utm_medium = models.TextField()
-    funnel_type = models.CharField(max_length=20)
     sales = models.IntegerField()
     priced = models.IntegerField()  # of them with a known amount
     lacking = models.IntegerField()  # of them that lack the amount, or both campaign and source
     known = models.DecimalField(max_digits=20, decimal_places=0)  # the sum of the known amounts
 
     class Meta:
-        db_table = "sale_day_totals"
+        abstract = True
         default_permissions = ()
+
+
+class SaleDayTotal(SaleTotal):
+    """The sales of a business day that are alike in everything by which the dashboard filters, summed."""
+
+    day = models.DateField(db_index=True)
+    utm_campaign = models.TextField()
+    utm_source = models.TextField()
+    utm_medium = models.TextField()
+    funnel_type = models.CharField(max_length=20)
+
+    class Meta(SaleTotal.Meta):
+        db_table = "sale_day_totals"
 
     def __str__(self) -> str:
         return f"{self.day} {self.utm_campaign}"
+
+
+class SaleLineTotal(SaleTotal):
+    """A day's rows of `sale_day_totals` by whose they are alone. Written by triggers, with them."""
+
+    day = models.DateField(db_index=True)
+
+    class Meta(SaleTotal.Meta):
+        db_table = "sale_line_totals"
+
+    def __str__(self) -> str:
+        return f"{self.day} {self.targetologist or self.channel}"
+
+
+class SaleMonthTotal(SaleTotal):
+    """A month's rows of `sale_day_totals`, summed over its days. Written by triggers, with them."""
+
+    month = models.DateField(db_index=True)  # its first day
+    utm_campaign = models.TextField()
+    utm_source = models.TextField()
+    utm_medium = models.TextField()
+    funnel_type = models.CharField(max_length=20)
+
+    class Meta(SaleTotal.Meta):
+        db_table = "sale_month_totals"
+
+    def __str__(self) -> str:
+        return f"{self.month:%Y-%m} {self.utm_campaign}"

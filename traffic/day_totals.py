@@ -3,12 +3,15 @@
 Triggers note the day (UTC) of every change of `all_sales_tracking`, in the transaction that makes it. A business day
 is read from the sums only when it was built in today's TIME_ZONE and no change is noted on its UTC day or the two
 beside it; every other day is added up from the sales themselves. So the figures are those of the sales at any moment,
-whether the job that builds days runs or not; it only makes them fast.
+whether the job that builds days runs or not; it only makes them fast. Triggers of the sums in turn keep them rolled up
+by month, and by whose they are: a month may be read instead of its days where each of these may be read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from calendar import monthrange
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -21,7 +24,8 @@ from onai_project.periods import day_start
 BATCH = 31
 
 LACKING = "(sale_amount IS NULL OR (utm_campaign = '' AND utm_source = ''))"
-COLUMNS = "state, channel, targetologist, utm_campaign, utm_source, utm_medium, funnel_type"
+LINE_COLUMNS = "state, channel, targetologist"
+COLUMNS = f"{LINE_COLUMNS}, utm_campaign, utm_source, utm_medium, funnel_type"
 # The sales of some days. OFFSET 0 keeps the planner to one short scan of the index a day.
 OF_DAYS = """
 unnest(%(days)s::date[], %(starts)s::timestamptz[], %(ends)s::timestamptz[]) AS d (day, start, "end")
@@ -29,11 +33,11 @@ CROSS JOIN LATERAL (
     SELECT * FROM all_sales_tracking WHERE sale_date >= d.start AND sale_date < d."end" OFFSET 0
 ) AS sale
 """
-# The sales of some days, as the sums have them: one each.
-RAW = f"""
-SELECT d.day, {COLUMNS}, 1 AS sales, (sale_amount IS NOT NULL)::int AS priced, {LACKING}::int AS lacking,
-       sale_amount AS known
-FROM {OF_DAYS}
+# The same, summed as `sale_day_totals` has them.
+FRESH = f"""
+SELECT d.day, {COLUMNS}, count(*) AS sales, count(sale_amount) AS priced, count(*) FILTER (WHERE {LACKING}) AS lacking,
+       coalesce(sum(sale_amount), 0) AS known
+FROM {OF_DAYS} GROUP BY d.day, {COLUMNS}
 """  # noqa: S608
 _CLEAN = """
 SELECT day FROM sale_days_built
@@ -41,12 +45,14 @@ WHERE zone = %(zone)s AND day BETWEEN %(first)s AND %(last)s AND NOT EXISTS (
     SELECT FROM sale_day_changes WHERE utc_day BETWEEN day - 1 AND day + 1
 )
 """
+# Days without sales are built, too, so that their months are whole.
+_UNBUILT = """
+SELECT d.at::date FROM unnest(%s::date[]) AS month
+CROSS JOIN LATERAL generate_series(month, month + interval '1 month - 1 day', '1 day') AS d (at)
+WHERE NOT EXISTS (SELECT FROM sale_days_built WHERE day = d.at::date)
+"""
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('sale_day_totals'))"
-_BUILD = f"""
-INSERT INTO sale_day_totals (day, {COLUMNS}, sales, priced, lacking, known)
-SELECT day, {COLUMNS}, sum(sales), sum(priced), sum(lacking), coalesce(sum(known), 0)
-FROM ({RAW}) AS raw GROUP BY day, {COLUMNS} ORDER BY day
-"""  # noqa: S608
+_BUILD = f"INSERT INTO sale_day_totals (day, {COLUMNS}, sales, priced, lacking, known) {FRESH} ORDER BY day"
 
 
 def clean_days(first: date, last: date) -> set[date]:
@@ -56,8 +62,16 @@ def clean_days(first: date, last: date) -> set[date]:
         return {row[0] for row in cursor.fetchall()}
 
 
+def whole_months(days: Collection[date]) -> dict[date, list[date]]:
+    """Return the months all of whose days are among these: their days by their first one."""
+    months: defaultdict[date, list[date]] = defaultdict(list)
+    for day in sorted(days):
+        months[day.replace(day=1)].append(day)
+    return {month: found for month, found in months.items() if len(found) == monthrange(month.year, month.month)[1]}
+
+
 def spans(days: Sequence[date]) -> dict[str, Any]:
-    """Return the parameters of RAW for these days."""
+    """Return the parameters of FRESH for these days."""
     starts = [day_start(day) for day in days]
     ends = [day_start(day + timedelta(days=1)) for day in days]
     return {"days": list(days), "starts": starts, "ends": ends}
@@ -104,7 +118,9 @@ def _build_some(last: int) -> int:
             return 0
         # First the notes, then the sums, each with its own view of the table: what commits between them stays noted.
         cursor.execute("DELETE FROM sale_day_changes WHERE utc_day = ANY(%s)", [changed])
-        days = sorted({day + timedelta(days=n) for day in changed for n in (-1, 0, 1)})
+        near = {day + timedelta(days=n) for day in changed for n in (-1, 0, 1)}
+        cursor.execute(_UNBUILT, [sorted({day.replace(day=1) for day in near})])
+        days = sorted(near | {row[0] for row in cursor.fetchall()})
         cursor.execute("DELETE FROM sale_day_totals WHERE day = ANY(%s)", [days])
         cursor.execute(_BUILD, spans(days))
         cursor.execute(

@@ -6,7 +6,6 @@ an edit of the deal does not either, and a sale that is made anew from its deal 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC as UTC_ZONE
 from datetime import datetime
@@ -18,7 +17,7 @@ from traffic.attribution import UTM, Rulebook, attribute, funnel
 from traffic.models import SaleAttribution
 from traffic.rules.book import current_rulebook
 from webhooks import bulk
-from webhooks.deals import lock_deals
+from webhooks.deals import hold_deals
 
 Utm = tuple[str, ...]  # the values of attribution.UTM, in its order, raw
 
@@ -141,7 +140,7 @@ def decide_sales(utms: Mapping[int, Utm]) -> dict[int, Outcome]:
 def select_decisions(lead_ids: Sequence[int]) -> dict[int, Decision]:
     """Return what the rules decided about these deals, by lead_id; of some there may be nothing."""
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT, [list(lead_ids)])
+        cursor.execute(_SELECT, [bulk.ids(lead_ids)])
         return {row[0]: Decision(tuple(row[1:6]), Outcome(*row[6:])) for row in cursor.fetchall()}
 
 
@@ -155,7 +154,7 @@ def keep_decisions(decisions: Mapping[int, Decision]) -> None:
 def select_overrides(lead_ids: Sequence[int]) -> dict[int, tuple[str, str | None]]:
     """Return a person's latest word (action, targetologist) about these deals, by lead_id."""
     with connection.cursor() as cursor:
-        cursor.execute(_SELECT_OVERRIDES, [list(lead_ids)])
+        cursor.execute(_SELECT_OVERRIDES, [bulk.ids(lead_ids)])
         return {lead_id: (action, targetologist) for lead_id, action, targetologist in cursor.fetchall()}
 
 
@@ -167,13 +166,13 @@ def write_outcomes(outcomes: Mapping[int, Outcome]) -> int:
         for lead_id, outcome in sorted(outcomes.items())
     ]
     with connection.cursor() as cursor:
-        cursor.execute(_WRITE, [json.dumps(rows, ensure_ascii=False)])
+        cursor.execute(_WRITE, [bulk.as_json(rows)])
         return int(cursor.rowcount)
 
 
 def lock_sales(lead_ids: Sequence[int]) -> dict[int, Utm]:
     """Lock the deals of these sales, then the sales (law 5); return the UTM of those that there are, by lead_id."""
-    lock_deals(sorted(lead_ids))
+    hold_deals(lead_ids)
     with connection.cursor() as cursor:
-        cursor.execute(_SALES, [list(lead_ids)])
+        cursor.execute(_SALES, [bulk.ids(lead_ids)])
         return {row[0]: tuple(row[1:]) for row in cursor.fetchall()}

@@ -306,3 +306,5 @@ from traffic.dashboard_models import AdSpend as AdSpend  # noqa: E402
 from traffic.dashboard_models import SaleDayBuilt as SaleDayBuilt  # noqa: E402
 from traffic.dashboard_models import SaleDayChange as SaleDayChange  # noqa: E402
 from traffic.dashboard_models import SaleDayTotal as SaleDayTotal  # noqa: E402
+from traffic.dashboard_models import SaleLineTotal as SaleLineTotal  # noqa: E402
+from traffic.dashboard_models import SaleMonthTotal as SaleMonthTotal  # noqa: E402

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from django.http import QueryDict
 from django.urls import reverse
@@ -12,7 +13,7 @@ from onai_project.comparison import Change
 from onai_project.filters import address_with
 from onai_project.links import deal_url
 from onai_project.tables import Column, Kind, Row, Table, Value, sort_table
-from traffic.dashboard import Part, TrafficDashboard
+from traffic.dashboard import TrafficDashboard
 from traffic.figures import Figures, Totals, share
 from traffic.models import Sale
 
@@ -86,20 +87,26 @@ def lines_table(data: TrafficDashboard, query: QueryDict = NO_QUERY) -> Table:
     return sort_table(table, query)
 
 
-def parts_table(data: TrafficDashboard, query: QueryDict = NO_QUERY) -> Table:
-    """Return the sales by campaign, source, medium or funnel, the greatest revenue first unless the URL wants else."""
+def parts_table(data: TrafficDashboard, query: QueryDict = NO_QUERY, *, first: int | None = None) -> Table:
+    """Return the sales by campaign, source, medium or funnel, the greatest revenue first unless the URL wants else.
+
+    With `first` only so many rows, each a link that filters by it: a page. Without, all of them: a file.
+    """
     spend = data.by == "campaign" and any(part.spend is not None for part in data.parts)
     columns = [Column("name", value_titles()[data.by]), *_columns(spend=spend)]
-    rows = [_part_row(part, data, query) for part in data.parts]
+    rows = [
+        Row({"name": part.value or None, **figures_values(part.figures, part.before, data.totals)})
+        for part in data.parts
+    ]
     table = Table("parts", dimension_titles()[data.by], columns, rows, total=_total(data))
-    return sort_table(table, query, default="-revenue")
-
-
-def _part_row(part: Part, data: TrafficDashboard, query: QueryDict) -> Row:
-    return Row(
-        {"name": part.value or None, **figures_values(part.figures, part.before, data.totals)},
-        links={"name": address_with(query, {data.by: part.value})},
-    )
+    table = sort_table(table, query, default="-revenue")
+    if first is None:
+        return table
+    linked = [
+        replace(row, links={"name": address_with(query, {data.by: row.values["name"] or ""})})
+        for row in table.rows[:first]
+    ]
+    return replace(table, rows=linked)
 
 
 def _total(data: TrafficDashboard) -> Row:

@@ -33,7 +33,6 @@ MAX_EXPORTED = 50_000
 def dashboard(request: HttpRequest) -> HttpResponse:
     """Show the sales of a period (`?period=` or `?from=&to=`) and filters: all of them, or a targetologist's own."""
     screen, data = _open(request)
-    parts = reports.parts_table(data, request.GET)
     shown = filters_shown(request, screen.filters)
     context = {
         **admin.site.each_context(request),
@@ -60,8 +59,8 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         ),
         "days": reports.days_table(data, request.GET),
         "lines": reports.lines_table(data, request.GET),
-        "parts": _cut(parts, PARTS_SHOWN),
-        "parts_left": max(0, len(parts.rows) - PARTS_SHOWN),
+        "parts": reports.parts_table(data, request.GET, first=PARTS_SHOWN),
+        "parts_left": max(0, len(data.parts) - PARTS_SHOWN),
         "tabs": reports.dimension_titles(),
         "by": screen.by,
         "latest": reports.sales_table("latest", _("Latest sales"), data.latest),
@@ -166,7 +165,3 @@ def _tables(data: TrafficDashboard, query: QueryDict) -> list[Table]:
 
 def _kinds() -> dict[str, str]:
     return {"won": _("Won"), "lacking": _("Lack data"), "reversed": _("Taken back")}
-
-
-def _cut(table: Table, rows: int) -> Table:
-    return Table(table.key, table.title, table.columns, table.rows[:rows], table.total, table.sort)

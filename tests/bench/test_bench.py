@@ -30,6 +30,7 @@ def test_every_benchmark_runs_and_tells_its_figures():
         "all rows new",
         "after    200: web",
         "claim of 100",
+        "undo",
     ):
         assert figure in run.stdout
 

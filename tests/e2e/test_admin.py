@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from decimal import Decimal
 
 import pytest
 from django.contrib import admin
@@ -13,61 +12,11 @@ from django.utils import timezone
 
 from onai_project import roles
 from referrals.models import Conversion, Referrer
+from tests.e2e.pages import DESK, PHONE, sign_in, too_wide
 from tests.onai_project.rows import make_conversion, make_delivery, make_sale, make_user
-from traffic.models import AttributionRule, Sale, Targetologist
-from traffic.seeds import seed
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page, ViewportSize
+from traffic.models import Sale, Targetologist
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
-
-PHONE: ViewportSize = {"width": 390, "height": 844}
-DESK: ViewportSize = {"width": 1440, "height": 900}
-
-
-@pytest.fixture
-def page(browser: Browser, live_server) -> Iterator[Page]:
-    """A page of a fresh browser profile; what its console and its network complain of fails the test."""
-    context = browser.new_context(base_url=live_server.url, locale="ru-RU", viewport=DESK)
-    context.set_default_timeout(15_000)
-    page = context.new_page()
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("requestfailed", lambda request: complaints.append(f"{request.url}: {request.failure}"))
-    yield page
-    context.close()
-    assert complaints == []
-
-
-def sign_in(page: Page, username: str = "boss") -> None:
-    page.goto("/admin/login/")
-    page.fill("[name=username]", username)
-    page.fill("[name=password]", "a-good-password")
-    page.click("#login-form button[type=submit]")
-    page.wait_for_url(lambda url: "/login/" not in url)
-
-
-@pytest.fixture
-def boss(transactional_db: None) -> None:
-    make_user("boss", superuser=True)
-
-
-@pytest.fixture
-def targetologists(transactional_db: None) -> None:
-    """What a migration made and an earlier test may have emptied."""
-    seed(Targetologist, AttributionRule)
-
-
-def too_wide(page: Page) -> list[str]:
-    """Return the elements that make the whole page scroll sideways."""
-    elements: list[str] = page.evaluate(
-        "() => document.documentElement.scrollWidth <= innerWidth ? [] :"
-        " [...document.querySelectorAll('body *')].filter(e => e.getBoundingClientRect().right > innerWidth + 1)"
-        ".map(e => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`).slice(-5)"
-    )
-    return elements
 
 
 def test_a_person_signs_in_and_sees_the_sale_on_the_dashboard(page, boss, targetologists):
@@ -168,6 +117,25 @@ def test_a_targetologist_has_a_short_sidebar_and_their_own_sales(page, targetolo
     assert page.get_by_text("Чужая").count() == 0
     # The dashboard, sales, ad spend, messages.
     assert page.locator("#nav-sidebar-apps li").count() == 4
+
+
+def test_on_a_phone_the_sums_fit_and_the_rest_scrolls_beside_the_name(page, boss, targetologists):
+    muha = Targetologist.objects.get(slug="muha")
+    make_sale(1, utm_campaign="tripwire_17.12", sale_amount=Decimal(212_490_000), targetologist=muha)
+    make_sale(2, utm_campaign="arystan_lookalike_2pct_almaty_astana_women_25_44")
+    page.set_viewport_size(PHONE)
+    sign_in(page)
+    page.goto(reverse("traffic-dashboard"))
+    for section in ("#lines", "#parts"):
+        table = page.locator(f"{section} .panel-scroll")
+        edge = table.bounding_box()["x"] + table.bounding_box()["width"]
+        for name, count, revenue in (row.locator("th, td").all()[:3] for row in table.locator("tr").all()):
+            assert revenue.bounding_box()["x"] + revenue.bounding_box()["width"] <= edge
+            before = name.bounding_box()["x"]
+            table.evaluate("scroller => { scroller.scrollLeft = 150 }")
+            assert name.bounding_box()["x"] == before
+            assert count.bounding_box()["x"] < before
+            table.evaluate("scroller => { scroller.scrollLeft = 0 }")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

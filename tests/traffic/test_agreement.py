@@ -48,6 +48,10 @@ MOMENTS = st.builds(
     st.sampled_from([-86400, -3601, -1, 0, 1, 3599, 40000]),
 )
 DAYS = st.sampled_from([date(2024, 2, 28) + timedelta(days=n) for n in range(5)])
+# Some days, or spans with whole months in them, which are read as such once they are built.
+SPANS = st.tuples(DAYS, DAYS).map(sorted) | st.sampled_from(
+    [[date(2024, 2, 1), date(2024, 3, 31)], [date(2024, 2, 29), date(2024, 4, 2)]]
+)
 # What breaks SQL, HTML, CSV and spreadsheets, and what a search must take as it is.
 TEXTS = st.sampled_from(["", "a", "A", "tripwire_17.12", "=1+1", "100%", '<b>;"', "запуск", "\\"])
 WHOSE = st.sampled_from(
@@ -196,8 +200,20 @@ def body(rows: Sequence[Sequence[object]]) -> list[list[str]]:
     spend=SPEND,
     query=FILTERS,
     by=st.sampled_from(list(DIMENSIONS)),
-    days=st.tuples(DAYS, DAYS).map(sorted),
+    days=SPANS,
     built=st.booleans(),
+)
+@example(
+    early=[
+        Sold(MIDNIGHTS[number], Decimal(number), ("unknown", None), "a", "", "", "express", "won")
+        for number in range(4)
+    ],
+    late=[Sold(MIDNIGHTS[0], Decimal(9), ("unknown", None), "a", "", "", "express", "won")],
+    spend=[],
+    query={},
+    by="campaign",
+    days=[date(2024, 2, 1), date(2024, 3, 31)],
+    built=True,
 )
 @example(
     early=[Sold(MIDNIGHTS[1], Decimal(1), ("unknown", None), "a", "", "", "express", "won")],

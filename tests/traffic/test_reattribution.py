@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from onai_project.periods import Period
 from tests.onai_project.rows import make_sale, make_user
@@ -54,6 +55,12 @@ def undo(run: ReattributionRun) -> ReattributionRun:
 
 def owners() -> dict[int, str | None]:
     return dict(Sale.objects.values_list("lead_id", "targetologist_id"))
+
+
+def deferred_runs() -> list[int]:
+    """Return the runs that jobs in the worker's queue are to carry on."""
+    jobs = ProcrastinateJob.objects.filter(task_name="traffic.reattribution.tasks.carry_on_run").order_by("pk")
+    return [args["run_id"] for args in jobs.values_list("args", flat=True)]
 
 
 def everything() -> list[tuple[Any, ...]]:
@@ -215,11 +222,30 @@ def test_a_run_that_was_stopped_is_carried_on(monkeypatch):
     run.refresh_from_db()
     assert (run.state, run.looked_at, run.last_lead_id) == ("running", 2, 2)
     tasks.carry_on_lost_runs(0)
-    assert owners()[5] is None  # it was active a moment ago
+    assert deferred_runs() == []  # it was active a moment ago
     ReattributionRun.objects.update(active_at=NOON)
     tasks.carry_on_lost_runs(0)
+    assert deferred_runs() == [run.pk]
+    tasks.carry_on_run(run.pk)
     run.refresh_from_db()
     assert (run.state, run.moved, set(owners().values())) == ("done", 5, {"kenesary"})
+
+
+def test_a_long_run_lets_other_jobs_in_between(monkeypatch):
+    monkeypatch.setattr(runs, "BATCH", 2)
+    monkeypatch.setattr(tasks, "TURN_SECONDS", 0.0)
+    for lead_id in range(1, 4):
+        sale(lead_id, "kenji")
+    run = start_run(period=DECEMBER, book=current_rulebook(), author=None, reason="")
+    for done in (2, 3):
+        tasks.carry_on_run(run.pk)
+        run.refresh_from_db()
+        assert (run.state, run.looked_at) == ("running", done)
+    assert deferred_runs() == [run.pk, run.pk]
+    tasks.carry_on_run(run.pk)
+    run.refresh_from_db()
+    assert run.state == "done"
+    assert deferred_runs() == [run.pk, run.pk]
 
 
 def test_the_rules_are_those_of_the_preview():

@@ -22,8 +22,8 @@ from onai_project.periods import Period, parse_day, preset_period, today
 from traffic.closing import first_open_day
 from traffic.models import ReattributionRun, Sale, SaleOverride
 from traffic.reattribution.plan import balance, owner_names, plan_reattribution
-from traffic.reattribution.runs import State, start_run, start_undo
-from traffic.reattribution.tasks import carry_on_run
+from traffic.reattribution.runs import GOING_ON, start_run, start_undo
+from traffic.reattribution.tasks import carry_on_run, silent_since
 from traffic.rules.book import current_rulebook
 
 STATE_COLOURS = {"waiting": "info", "running": "info", "done": "success", "undoing": "warning", "undone": ""}
@@ -100,7 +100,8 @@ class ReattributionRunAdmin(ReadOnlyAdmin):
             "title": gettext("Re-attribution %(run)s") % {"run": f"№ {run.pk}"},
             "run": run,
             "period": self.period(run),
-            "goes_on": run.state in (State.WAITING, State.RUNNING, State.UNDOING),
+            "goes_on": run.state in GOING_ON,
+            "silent": run.state in GOING_ON and run.active_at < silent_since(),
             "percent": 100 * run.looked_at // run.total if run.total else 100,
             "moves": moves_of(run, names),
             "left": run.moves.filter(undone=False).count(),

@@ -34,14 +34,15 @@ from webhooks import bulk
 from webhooks.transient import in_transaction
 
 State = ReattributionRun.State
+# What the worker has to do something about.
+GOING_ON = (State.WAITING, State.RUNNING, State.UNDOING)
 
 # A batch's locks are held for well under a second: the inbox hardly notices.
 BATCH = 2000
 _MOVE_FIELDS = ("run", "lead_id", "sale_amount", "won", "before", "after")
 _MARK = """
-UPDATE reattribution_moves AS move SET undone = new.undone
-FROM unnest(%s::bigint[], %s::boolean[]) AS new (lead_id, undone)
-WHERE move.run_id = %s AND move.lead_id = new.lead_id
+UPDATE reattribution_moves SET undone = lead_id = ANY(%s::bigint[])
+WHERE run_id = %s AND lead_id = ANY(%s::bigint[])
 """
 
 
@@ -84,7 +85,7 @@ def run_period(run: ReattributionRun) -> Period:
 def _step(run_id: int, decider: Decider) -> tuple[int, int] | None:
     """Do one batch; None when nothing is left."""
     run = ReattributionRun.objects.select_for_update().get(pk=run_id)
-    if run.state not in (State.WAITING, State.RUNNING, State.UNDOING):
+    if run.state not in GOING_ON:
         return None
     undoing = run.state == State.UNDOING
     rows: Any = run.moves.filter(undone=None) if undoing else candidates(run_period(run))
@@ -156,7 +157,7 @@ def _undo(run: ReattributionRun, lead_ids: Sequence[int]) -> int:
     keep_decisions(back)
     write_outcomes({lead_id: overridden(one.outcome, overrides.get(lead_id)) for lead_id, one in back.items()})
     with connection.cursor() as cursor:
-        cursor.execute(_MARK, [list(lead_ids), [lead_id in back for lead_id in lead_ids], run.pk])
+        cursor.execute(_MARK, [bulk.ids(back), run.pk, bulk.ids(lead_ids)])
     return 0
 
 
