@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -23,8 +23,7 @@ from referrals import reports
 from referrals.commissions import NOTHING
 from referrals.dashboard import ReferralDashboard, entries_of, referral_dashboard
 from referrals.models import Earning, Referrer
-from referrals.payouts.models import Payout, PayoutItem
-from referrals.status import Status, entry_status
+from referrals.status import Status, with_entry_status
 
 PERMISSION = "referrals.view_conversion"
 # More rows nobody reads on a page; the files have all.
@@ -146,15 +145,7 @@ def entries_file(request: HttpRequest, ending: str) -> HttpResponse:
 
 def select_entries(screen: Screen) -> QuerySet[Any]:
     """Return the entries that a screen lists, the latest sale first, with `status` and `payout_number`."""
-    live = PayoutItem.objects.filter(earning=OuterRef("pk"), live=True)
-    found: QuerySet[Any] = entries_of(screen.period, screen.referrer).annotate(
-        status=entry_status(timezone.now()), payout_number=Subquery(live.values("payout")[:1])
-    )
-    paid = {"payout_items__live": True, "payout_items__payout__state": Payout.State.PAID}
-    if screen.status == Status.PAID:
-        found = found.filter(**paid)  # as the status says, and quicker: most are
-    elif screen.status:
-        found = found.filter(status=screen.status)
+    found = with_entry_status(entries_of(screen.period, screen.referrer), timezone.now(), only=screen.status)
     return found.select_related("conversion", "referrer").order_by("-conversion__sale_date", "-pk")
 
 

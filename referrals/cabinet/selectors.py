@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce, TruncMonth
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models.functions import TruncMonth
 from django.utils import timezone
 
 from onai_project.periods import day_start, today, zone
@@ -19,7 +18,7 @@ from referrals.models import Conversion, Earning, Referrer
 from referrals.parts import POSTED, SUMS
 from referrals.payouts.models import Payout
 from referrals.plans import plan_of, select_plans
-from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
+from referrals.status import Status, page_with_status, with_entry_status, with_status
 
 # The chart: a year, this month included.
 MONTHS = 12
@@ -94,9 +93,7 @@ def select_balance(referrer: Referrer) -> Balance:
     }
     next_at, next_amount = None, NOTHING
     waiting = (
-        entries.filter(available_at__gt=timezone.now())
-        .alias(status=entry_status(timezone.now()))
-        .filter(status=Status.WAITING)
+        with_entry_status(entries, timezone.now(), only=Status.WAITING)
         .values(at=F("available_at"))
         .annotate(sum=Sum("amount"))
         .filter(sum__gt=0)
@@ -110,32 +107,22 @@ def select_balance(referrer: Referrer) -> Balance:
     return Balance(**sums, next_at=next_at, next_amount=next_amount)
 
 
-def select_sales(referrer: Referrer, *, status: str = "") -> QuerySet[Any]:
-    """Return the referrer's conversions, the latest first, as rows for `sale_of`; of one status if it is given.
+def select_sales(referrer: Referrer, *, status: str = "") -> list[int]:
+    """Return the keys of the referrer's conversions, the latest first; of those of one status if it is given.
 
     A deal that is counted for somebody else now is still there if this referrer's ledger knows it.
     """
     mine = Earning.objects.filter(referrer=referrer)
-    commission = mine.filter(conversion=OuterRef("pk")).order_by().values("conversion").annotate(s=Sum("amount"))
-    rows = (
-        Conversion.objects.filter(Q(referrer=referrer) | Q(pk__in=mine.values("conversion")))
-        .annotate(
-            commission=Coalesce(Subquery(commission.values("s")), Value(NOTHING)),
-            status=conversion_status(timezone.now(), referrer),
-            payout_number=last_payout("pk", referrer),
-            paid_on=last_payout("paid_on", referrer),
-            open=Coalesce(Subquery(open_sum(OuterRef("pk"), Value(referrer.pk)).values("sum")), Value(NOTHING)),
-        )
-        .order_by("-sale_date", "-pk")
-    )
-    return rows.filter(status=status) if status else rows
+    rows = Conversion.objects.filter(Q(referrer=referrer) | Q(pk__in=mine.values("conversion")))
+    if status:
+        rows = with_status(rows, timezone.now(), referrer, only=status)
+    return list(rows.order_by("-sale_date", "-pk").values_list("pk", flat=True))
 
 
-def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
-    """Return these rows of `select_sales` with the referrer's own ledger entries."""
-    rows = list(rows)
+def sales_of(referrer: Referrer, pks: Sequence[int]) -> list[Sale]:
+    """Return these, a page or all of `select_sales`, with the referrer's own ledger entries."""
     entries: dict[int, list[Earning]] = {}
-    for entry in Earning.objects.filter(referrer=referrer, conversion__in=[row.pk for row in rows]).order_by("seq"):
+    for entry in Earning.objects.filter(referrer=referrer, conversion__in=pks).order_by("seq"):
         entries.setdefault(entry.conversion_id, []).append(entry)
     return [
         Sale(
@@ -153,7 +140,7 @@ def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
             owed_back=-min(row.open, NOTHING),
             entries=entries.get(row.pk, []),
         )
-        for row in rows
+        for row in page_with_status(pks, timezone.now(), referrer)
     ]
 
 
