@@ -56,7 +56,9 @@ def referrals(short: bool) -> None:
     from referrals.models import Referrer
     from referrals.payouts import batches
     from referrals.payouts.checks import ledger_check
+    from referrals.payouts.models import Payout
     from referrals.payouts.preview import select_preview
+    from referrals.status import Status
 
     rows = 2_000 if short else 100_000
     harness.execute("TRUNCATE referral_payout_batches, referral_bank_details CASCADE")
@@ -66,15 +68,16 @@ def referrals(short: bool) -> None:
     harness.execute(_ENTRIES)
     harness.execute(_REVERSALS)
     user = get_user_model().objects.create_superuser("payer", "payer@example.org", "payer")
-    started = time.perf_counter()
-    batch = batches.batch_create(cutoff=today() - timedelta(days=45), minimum=Decimal(5000), by=user)
-    fingerprint = select_preview(cutoff=batch.cutoff, minimum=batch.minimum).fingerprint
-    payouts = batches.batch_confirm(batch=batch, fingerprint=fingerprint, by=user)
-    print(
-        f"  {rows} conversions; a batch of {len(payouts)} confirmed in {time.perf_counter() - started:.1f} s",
-        flush=True,
-    )
-    batches.payouts_mark_paid(payouts=[payout.pk for payout in payouts], paid_on=today(), by=user)
+    # Paid every month until six weeks ago, as in life: a statement has a month's sales.
+    for days in range(345, 30, -30):
+        started = time.perf_counter()
+        batch = batches.batch_create(cutoff=today() - timedelta(days=days), minimum=Decimal(5000), by=user)
+        fingerprint = select_preview(cutoff=batch.cutoff, minimum=batch.minimum).fingerprint
+        payouts = batches.batch_confirm(batch=batch, fingerprint=fingerprint, by=user)
+        seconds = time.perf_counter() - started
+        batches.payouts_mark_paid(payouts=[payout.pk for payout in payouts], paid_on=today(), by=user)
+    print(f"  {rows} conversions; the last batch, of {len(payouts)}, confirmed in {seconds:.1f} s", flush=True)
+    largest = Payout.objects.latest("amount")
     draft = batches.batch_create(cutoff=today(), minimum=Decimal(5000), by=user)
     for table in (
         "referrers",
@@ -99,15 +102,31 @@ def referrals(short: bool) -> None:
         "dashboard, a year": f"{dashboard}?{year}",
         "dashboard, one referrer's year": f"{dashboard}?{year}&referrer=ref_1",
         "entries, a year": f"{dashboard}entries/?{year}",
-        "entries, a year, paid": f"{dashboard}entries/?{year}&status=paid",
+        **{f"entries, a year, {status}": f"{dashboard}entries/?{year}&status={status}" for status in Status},
+        "entries, the last page": f"{dashboard}entries/?{year}&page={rows // 50}",
+        "files: by referrer, by day": f"{dashboard}lines.csv?{year}",
+        "file: workbook": f"{dashboard}referrals.xlsx?{year}",
         "API, a year": f"/api/referrals/dashboard/?{year}",
+        "API, entries": f"/api/referrals/entries/?{year}",
         "conversions, list": "/admin/referrals/conversion/",
+        "conversions, the last page": f"/admin/referrals/conversion/?p={rows // 50 - 1}",
+        "conversions, by deal": f"/admin/referrals/conversion/?q={rows // 2}",
+        "conversions, by referrer": "/admin/referrals/conversion/?q=ref_1",
+        "ledger, list": "/admin/referrals/earning/",
+        "referrers, list": "/admin/referrals/referrer/",
         "batch, draft": f"/admin/payouts/payoutbatch/{draft.pk}/change/",
         "batch, paid": f"/admin/payouts/payoutbatch/{batch.pk}/change/",
         "batches, list": "/admin/payouts/payoutbatch/",
+        "payouts, list": "/admin/payouts/payout/",
+        "payout": f"/admin/payouts/payout/{largest.pk}/change/",
+        "statement": f"/admin/payouts/payout/{largest.pk}/statement/",
+        "file for the bank": f"/admin/payouts/payoutbatch/{batch.pk}/bank.xlsx",
         "cabinet of a tenth of all": "/r/",
         "cabinet, sales": "/r/sales/",
-        "cabinet, paid sales": "/r/sales/?status=paid",
+        "cabinet, the last page": f"/r/sales/?page={rows // 500}",
+        **{f"cabinet, {status} sales": f"/r/sales/?status={status}" for status in Status},
+        "cabinet, payouts": "/r/payouts/",
+        "cabinet, statement": f"/r/payouts/{largest.pk}/",
     }
     for name, url in pages.items():
         client.get(url)
@@ -119,5 +138,12 @@ def referrals(short: bool) -> None:
             if response.status_code != 200:
                 raise RuntimeError(f"{url} answered {response.status_code}")
         slow = "" if max(times) <= LIMIT_MS else "  TOO SLOW"
-        print(f"  {name:32} {max(times):6.0f} ms [{LIMIT_MS}]{slow}", flush=True)
-    print(f"  check_ledger: {ledger_check().seconds:.1f} s", flush=True)
+        print(f"  {name:36} {max(times):6.0f} ms [{LIMIT_MS}]{slow}", flush=True)
+    for name, url in {
+        "cabinet, ten thousand sales as CSV": "/r/sales.csv",
+        "a month's entries as CSV": f"{dashboard}entries.csv?period=30days",
+    }.items():
+        started = time.perf_counter()
+        client.get(url)
+        print(f"  {name:36} {time.perf_counter() - started:6.1f} s", flush=True)
+    print(f"  {'check_ledger':36} {ledger_check().seconds:6.1f} s", flush=True)

@@ -16,6 +16,7 @@ from unfold.views import ChangeList
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
+    DealSearch,
     ReadOnlyAdmin,
     choice_label,
     deal_link,
@@ -98,13 +99,13 @@ class ConversionList(ChangeList):
 
 
 @admin.register(Conversion)
-class ConversionAdmin(ReadOnlyAdmin):
+class ConversionAdmin(DealSearch, ReadOnlyAdmin):
     change_form_before_template = "referrals/conversion_head.html"
     list_display = ("sale_date", "name", "amount", "referrer", "utm_source", "state_label", "payout", "deal")
     list_display_links = ("sale_date", "name")
     list_filter = (("sale_date", DayRangeFilter), "state", "hold_reason", "plan")
     list_select_related = ("referrer",)
-    search_fields = ("=lead_id", "lead_name", "utm_source", "referrer__name")
+    search_fields = ("lead_name", "utm_source", "referrer__name")
     search_help_text = _("Deal number, name or referrer")
     ordering = ("-sale_date",)
     inlines = (EarningInline, DecisionInline)

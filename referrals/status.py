@@ -29,6 +29,7 @@ class Status(models.TextChoices):
     """What stands between a commission and the referrer. The first that applies, from top to bottom."""
 
     REVERSED = "reversed", gettext_lazy("Taken back")  # the deal is not won, or another's now, or a person rejected it
+    NOTHING = "nothing", gettext_lazy("Earns nothing")  # by the terms, or all of it went back to the customer
     PAID = "paid", gettext_lazy("Paid")
     IN_PAYOUT = "in_payout", gettext_lazy("In a payout")
     HOLD = "hold", gettext_lazy("On hold")  # conversion.hold_reason says why
@@ -39,6 +40,7 @@ class Status(models.TextChoices):
 
 COLOURS = {
     Status.REVERSED: "",
+    Status.NOTHING: "",
     Status.PAID: "success",
     Status.IN_PAYOUT: "info",
     Status.HOLD: "warning",
@@ -65,7 +67,7 @@ def page_with_status(pks: Sequence[int], now: datetime, referrer: Referrer | Non
     The ledger is asked for these alone, not for all that the list passed over.
     """
     rows = _with_status(
-        Conversion.objects.filter(pk__in=pks).select_related("referrer"),
+        Conversion.objects.filter(pk__in=pks).select_related("referrer", "plan"),
         now,
         _whose(referrer) & Q(standings__conversion__in=pks),
         referrer,
@@ -124,6 +126,7 @@ def _with_status(
     settled = Q(standing__payout__isnull=False, standing__open__lte=0)
     rules = {
         Status.REVERSED: lost,
+        Status.NOTHING: Q(sale_amount__isnull=False) & (Q(standing__posted=0) | Q(standing__posted=None)),
         Status.PAID: settled & Q(standing__payout__state=Payout.State.PAID),
         Status.IN_PAYOUT: settled,
         **_open("", Q(available_at__gt=now)),

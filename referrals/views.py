@@ -95,7 +95,7 @@ def entries(request: HttpRequest) -> HttpResponse:
     count, total = whole["count"], whole["sum"]
     number = _number(request.GET.get("page", ""))
     first = (number - 1) * PER_PAGE
-    page = list(found[first : first + PER_PAGE])
+    page = entries_page(found, first, PER_PAGE)
     titles = reports.status_titles()
     context = {
         **admin.site.each_context(request),
@@ -138,7 +138,7 @@ def entries_file(request: HttpRequest, ending: str) -> HttpResponse:
     screen, found = _listed(request)
     if found.count() > MAX_EXPORTED:
         raise Http404
-    table = reports.entries_table(found, reports.status_titles())
+    table = reports.entries_table(_shown(found), reports.status_titles(), linked=False)
     name = file_name("referral-entries", screen.period)
     return csv_response(table, name) if ending == "csv" else xlsx_response([table], name)
 
@@ -146,7 +146,18 @@ def entries_file(request: HttpRequest, ending: str) -> HttpResponse:
 def select_entries(screen: Screen) -> QuerySet[Any]:
     """Return the entries that a screen lists, the latest sale first, with `status` and `payout_number`."""
     found = with_entry_status(entries_of(screen.period, screen.referrer), timezone.now(), only=screen.status)
-    return found.select_related("conversion", "referrer").order_by("-conversion__sale_date", "-pk")
+    return found.order_by("-conversion__sale_date", "-pk")
+
+
+def entries_page(found: QuerySet[Any], first: int, size: int) -> list[Any]:
+    """Return that many of `select_entries`, from the index `first` on; what is passed over is not looked at."""
+    pks = list(found.values_list("pk", flat=True)[first : first + size])
+    rows = _shown(with_entry_status(Earning.objects.filter(pk__in=pks), timezone.now())).in_bulk()
+    return [rows[pk] for pk in pks]
+
+
+def _shown(entries: QuerySet[Any]) -> QuerySet[Any]:
+    return entries.select_related("conversion", "referrer")
 
 
 def _open(request: HttpRequest) -> tuple[Screen, ReferralDashboard]:

@@ -26,7 +26,7 @@ SWITCHES = {
     "reversals": gettext_lazy("Commissions taken back, with the reason"),
     "payouts": gettext_lazy("Payouts"),
 }
-STATUSES = ("waiting", "available", "in_payout", "paid", "hold", "unknown", "reversed")
+STATUSES = ("waiting", "available", "in_payout", "paid", "hold", "unknown", "nothing", "reversed")
 
 
 @signed_in

@@ -78,6 +78,36 @@ def test_each_sale_says_where_its_money_is(cabinet, history, number, words):
     assert words in " ".join(line.split())
 
 
+@pytest.mark.parametrize(
+    ("fields", "terms", "words"),
+    [
+        ({}, None, "На день этой продажи условий не было. Спросите менеджера."),
+        ({}, {"value": 10, "first_sale_only": True}, "приносит только первая покупка клиента"),
+        ({}, {"value": 0}, "По вашим условиям эта продажа ничего не приносит."),
+        ({"sale_amount": None, "rejected": "Сотрудник школы"}, None, "Менеджер отклонил: Сотрудник школы."),
+        ({"sale_amount": None, "state": "reversed"}, None, "Покупку отменили до начисления."),
+    ],
+)
+def test_a_sale_that_earns_nothing_says_why(cabinet, dana, fields, terms, words):
+    CommissionPlan.objects.all().delete()
+    plan = terms and CommissionPlan.objects.create(name="Лето", kind="percent", valid_from="2025-12-01", **terms)
+    conversion = make_conversion(1, dana, **{"sale_amount": Decimal(0), **fields})
+    Conversion.objects.filter(pk=conversion.pk).update(plan=plan)
+    shown = " ".join(page(cabinet, "/r/sales/").split())
+    assert words in shown
+    assert "К выплате</span>" not in shown
+
+
+def test_a_sale_that_was_refunded_earns_nothing(cabinet, dana):
+    conversion = make_conversion(1, dana, when=days_ago(20))
+    conversion.earnings.create(
+        referrer=dana, seq=2, kind="reversal", amount=-5000, reason="refund to the customer: передумал",
+        available_at=conversion.available_at,
+    )  # fmt: skip
+    assert "возврат покупателю: передумал." in " ".join(page(cabinet, "/r/sales/?status=nothing").split())
+    assert page(cabinet, "/r/sales/?status=available").count("№ ") == 0
+
+
 def test_the_customer_is_masked(cabinet, history):
     for path in ("/r/", "/r/sales/", "/r/sales.csv"):
         assert "Нурланов" not in page(cabinet, path)

@@ -111,20 +111,22 @@ def test_the_filter_finds_what_the_list_says(dana, erzhan, manager):
     }
     for number, change in changes.items():
         Conversion.objects.filter(pk=due_conversion(number, dana).pk).update(**change)
+    due_conversion(110, dana, 0)
     said = {sale.number: sale.status for sale in selectors.sales_of(dana, selectors.select_sales(dana))}
-    assert (len(said), said[settled.lead_id]) == (9, "paid")
+    assert (len(said), said[settled.lead_id]) == (10, "paid")
     assert set(said.values()) == set(Status.values)
     for status in Status.values:
         found = selectors.sales_of(dana, selectors.select_sales(dana, status=status))
         assert {sale.number for sale in found} == {number for number, name in said.items() if name == status}
 
 
-def test_a_lower_price_after_the_payment_leaves_the_sale_paid(dana, manager):
+def test_a_lower_price_after_the_payment_leaves_the_sale_paid_and_says_what_is_deducted(cabinet, dana, manager):
     conversion = due_conversion(101, dana)
     pay(manager)
     take_back(conversion, 1000)
     assert sale_of(dana, 101).status == "paid"
     assert selectors.select_balance(dana).available == -1000
+    assert "1 000 ₸ из этой суммы потом сняли: вычтем из следующей выплаты." in words(cabinet, "/r/sales/")
 
 
 def test_a_payout_says_where_it_is(cabinet, dana, manager):
