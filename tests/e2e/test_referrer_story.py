@@ -103,18 +103,29 @@ def test_from_the_link_to_the_deduction(open_page, live_server, settings):
     # She copies her link, somebody buys by it.
     phone.get_by_role("button", name="Скопировать").click()
     assert phone.evaluate("navigator.clipboard.readText()") == "https://example.kz/course?utm_source=ref_dana"
-    tell(101, name="Айдар Нурланов")
+    tell(101, name="Айдар Нурланов", utm_campaign="tripwire_17.12")
     phone.reload()
     assert "А••• Н•••" in words(phone)
     assert "Ждёт, пока менеджер подтвердит, что этот код ваш." in words(phone)
 
-    # The manager says whose code it is: the money is free.
+    # The manager says whose code it is. The campaign is a targetologist's, too: that is for a person to judge.
     office.goto(f"/admin/referrals/referrer/{dana.pk}/change/")
     office.check("[name=claimed]")
     office.get_by_role("button", name="Сохранить", exact=True).click()
     office.wait_for_url("**/admin/referrals/referrer/")
     phone.reload()
+    assert "Удержано: покупатель пришёл и по нашей рекламе." in words(phone)
+    assert "На проверке 10 000 ₸" in words(phone)
+
+    # The manager releases it: the money is free.
+    office.goto("/admin/referrals/dashboard/")
+    office.locator("section[aria-labelledby=held]").get_by_role("link", name="Айдар Нурланов").click()
+    office.get_by_role("link", name="Снять удержание").click()
+    office.get_by_role("button", name="Снять удержание").click()
+    office.get_by_text("Решение принято и записано.").wait_for()
+    phone.reload()
     assert "К выплате 10 000 ₸" in words(phone)
+    assert "Войдёт в ближайшую выплату." in words(phone)
 
     # … and pays.
     first = pay_all(office)
@@ -122,11 +133,15 @@ def test_from_the_link_to_the_deduction(open_page, live_server, settings):
     assert f"выплата № {first}." in words(phone)
     phone.goto("/r/payouts/")
     assert f"Выплата № {first} 10 000 ₸" in words(phone)
+    phone.goto("/r/")
+    assert "К выплате 0 ₸" in words(phone)
+    assert "Выплачено 10 000 ₸" in words(phone)
 
     # The customer returns the purchase.
     tell(101, status=bodies.LOST, at=int(time.time()) - 3600)
     phone.goto("/r/")
     assert "10 000 ₸ вычтем" in words(phone)
+    assert "продажа отменена" in words(phone)
 
     # The next batch nets it.
     tell(102, price=300_000, name="Мария Иванова")

@@ -200,7 +200,7 @@ def test_the_terms_of_today_are_shown(cabinet, dana):
     CommissionPlan.objects.create(name="Лето", kind="percent", value=Decimal("12.5"), valid_from="2025-12-01")
     make_conversion(1, dana)
     shown = page(cabinet)
-    assert "12,5\u2009% с каждой продажи по вашей ссылке." in shown
+    assert "12,5\u202f% с каждой продажи по вашей ссылке." in shown
     assert "1 продажа в этом месяце." in shown
     CommissionPlan.objects.update(valid_to="2025-12-01")
     CommissionPlan.objects.create(name="Зима", kind="fixed", value=7000, valid_from="2025-12-01")
@@ -214,8 +214,8 @@ def test_the_tier_that_the_month_has_reached_is_shown_and_what_the_next_one_take
     for number in (1, 2, 3):
         make_conversion(number, dana)
     shown = page(cabinet)
-    assert "Чем больше продаж за месяц, тем больше приносит каждая из них: 1–2 — 5\u2009%" in shown
-    assert "Каждая продажа этого месяца приносит 7\u2009%. Ещё 2 продажи — и каждая принесёт 8\u2009%." in shown
+    assert "Чем больше продаж за месяц, тем больше приносит каждая из них: 1–2 — 5\u202f%" in shown
+    assert "Каждая продажа этого месяца приносит 7\u202f%. Ещё 2 продажи — и каждая принесёт 8\u202f%." in shown
 
 
 def test_a_newcomer_is_told_what_to_do(cabinet):
