@@ -23,7 +23,7 @@ from referrals import reports
 from referrals.commissions import NOTHING
 from referrals.dashboard import ReferralDashboard, entries_of, referral_dashboard
 from referrals.models import Earning, Referrer
-from referrals.status import Status, with_entry_status
+from referrals.status import with_entry_status
 
 PERMISSION = "referrals.view_conversion"
 # More rows nobody reads on a page; the files have all.
@@ -51,7 +51,7 @@ def read_screen(query: QueryDict) -> Screen:
     if code and referrer is None:
         problem = problem or _("There is no such referrer. All of them are shown.")
     status = query.get("status", "")
-    return Screen(period, problem, referrer, status if status in Status.values else "")
+    return Screen(period, problem, referrer, status if status in reports.status_titles() else "")
 
 
 def dashboard(request: HttpRequest) -> HttpResponse:
