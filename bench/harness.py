@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,16 @@ def execute(query: str, **parameters: Any) -> None:
     """Run one statement."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
+
+
+def processor_ms() -> float:
+    """Return the processor time that this process and its connection's server process, if it is on this machine, have
+    used: what a page costs, however busy the machine is with other work. The server's part is known to 10 ms."""
+    spent = time.process_time()
+    with suppress(FileNotFoundError), open(f"/proc/{value('SELECT pg_backend_pid()')}/stat") as file:
+        utime, stime = file.read().rpartition(")")[2].split()[11:13]
+        spent += (int(utime) + int(stime)) / os.sysconf("SC_CLK_TCK")
+    return spent * 1000
 
 
 def backlog() -> int:

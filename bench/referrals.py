@@ -25,9 +25,10 @@ SELECT id, name, '', '+77010000001', now() FROM referrers
 """
 _CONVERSIONS = """
 INSERT INTO referral_conversions (lead_id, lead_name, referrer_id, utm_source, sale_amount, state, moved, sale_date,
-                                  available_at, hold_reason)
+                                  available_at, plan_id, hold_reason)
 SELECT n, 'A deal of somebody', r.id, r.code, 50000 + mod(n, 100) * 1000,
        CASE WHEN mod(n, 20) = 0 THEN 'reversed' ELSE 'won' END, false, at, at + interval '14 days',
+       (SELECT min(id) FROM commission_plans),
        CASE WHEN NOT r.claimed THEN 'unclaimed' WHEN NOT r.active THEN 'inactive'
             WHEN mod(n, 1000) = 0 THEN 'self_referral' ELSE '' END
 FROM (SELECT n, now() - (%(rows)s - n) * (interval '365 days' / %(rows)s) AS at,
@@ -44,11 +45,16 @@ INSERT INTO referral_earnings (conversion_id, referrer_id, seq, kind, amount, re
 SELECT id, referrer_id, 2, 'reversal', -sale_amount / 10, 'the sale was taken back', available_at
 FROM referral_conversions WHERE state = 'reversed'
 """
+# So that the check of the ledger finds nothing, as in life.
+_DEALS = """
+INSERT INTO deals (lead_id, utm_source, wins)
+SELECT lead_id, utm_source, CASE WHEN state = 'won' THEN '{"1": {}}' ELSE '{}' END::jsonb FROM referral_conversions
+"""
 
 
 @override_settings(STORAGES=STORAGES)
 def referrals(short: bool) -> None:
-    """Each page's slowest of five requests, through the whole of Django."""
+    """Each page's slowest of five requests, through the whole of Django, and the processor time of one."""
     from decimal import Decimal
 
     from referrals.cabinet import access, tokens
@@ -56,7 +62,10 @@ def referrals(short: bool) -> None:
     from referrals.models import Referrer
     from referrals.payouts import batches
     from referrals.payouts.checks import ledger_check
+    from referrals.payouts.models import Payout
     from referrals.payouts.preview import select_preview
+    from referrals.reports import status_titles
+    from referrals.status import Status
 
     rows = 2_000 if short else 100_000
     harness.execute("TRUNCATE referral_payout_batches, referral_bank_details CASCADE")
@@ -65,19 +74,22 @@ def referrals(short: bool) -> None:
     harness.execute(_CONVERSIONS, rows=rows)
     harness.execute(_ENTRIES)
     harness.execute(_REVERSALS)
+    harness.execute(_DEALS)
     user = get_user_model().objects.create_superuser("payer", "payer@example.org", "payer")
-    started = time.perf_counter()
-    batch = batches.batch_create(cutoff=today() - timedelta(days=45), minimum=Decimal(5000), by=user)
-    fingerprint = select_preview(cutoff=batch.cutoff, minimum=batch.minimum).fingerprint
-    payouts = batches.batch_confirm(batch=batch, fingerprint=fingerprint, by=user)
-    print(
-        f"  {rows} conversions; a batch of {len(payouts)} confirmed in {time.perf_counter() - started:.1f} s",
-        flush=True,
-    )
-    batches.payouts_mark_paid(payouts=[payout.pk for payout in payouts], paid_on=today(), by=user)
+    # Paid every month until six weeks ago, as in life: a statement has a month's sales.
+    for days in range(345, 30, -30):
+        started = time.perf_counter()
+        batch = batches.batch_create(cutoff=today() - timedelta(days=days), minimum=Decimal(5000), by=user)
+        fingerprint = select_preview(cutoff=batch.cutoff, minimum=batch.minimum).fingerprint
+        payouts = batches.batch_confirm(batch=batch, fingerprint=fingerprint, by=user)
+        seconds = time.perf_counter() - started
+        batches.payouts_mark_paid(payouts=[payout.pk for payout in payouts], paid_on=today(), by=user)
+    print(f"  {rows} conversions; the last batch, of {len(payouts)}, confirmed in {seconds:.1f} s", flush=True)
+    largest = Payout.objects.latest("amount")
     draft = batches.batch_create(cutoff=today(), minimum=Decimal(5000), by=user)
     for table in (
         "referrers",
+        "deals",
         "referral_conversions",
         "referral_earnings",
         "referral_payouts",
@@ -99,25 +111,51 @@ def referrals(short: bool) -> None:
         "dashboard, a year": f"{dashboard}?{year}",
         "dashboard, one referrer's year": f"{dashboard}?{year}&referrer=ref_1",
         "entries, a year": f"{dashboard}entries/?{year}",
-        "entries, a year, paid": f"{dashboard}entries/?{year}&status=paid",
+        **{f"entries, a year, {status}": f"{dashboard}entries/?{year}&status={status}" for status in status_titles()},
+        "entries, the last page": f"{dashboard}entries/?{year}&page={rows // 50}",
+        "files: by referrer, by day": f"{dashboard}lines.csv?{year}",
+        "file: workbook": f"{dashboard}referrals.xlsx?{year}",
         "API, a year": f"/api/referrals/dashboard/?{year}",
+        "API, entries": f"/api/referrals/entries/?{year}",
         "conversions, list": "/admin/referrals/conversion/",
+        "conversions, the last page": f"/admin/referrals/conversion/?p={rows // 50 - 1}",
+        "conversions, by deal": f"/admin/referrals/conversion/?q={rows // 2}",
+        "conversions, by referrer": "/admin/referrals/conversion/?q=ref_1",
+        "ledger, list": "/admin/referrals/earning/",
+        "referrers, list": "/admin/referrals/referrer/",
         "batch, draft": f"/admin/payouts/payoutbatch/{draft.pk}/change/",
         "batch, paid": f"/admin/payouts/payoutbatch/{batch.pk}/change/",
         "batches, list": "/admin/payouts/payoutbatch/",
+        "payouts, list": "/admin/payouts/payout/",
+        "payout": f"/admin/payouts/payout/{largest.pk}/change/",
+        "statement": f"/admin/payouts/payout/{largest.pk}/statement/",
+        "file for the bank": f"/admin/payouts/payoutbatch/{batch.pk}/bank.xlsx",
         "cabinet of a tenth of all": "/r/",
         "cabinet, sales": "/r/sales/",
-        "cabinet, paid sales": "/r/sales/?status=paid",
+        "cabinet, the last page": f"/r/sales/?page={rows // 500}",
+        **{f"cabinet, {status} sales": f"/r/sales/?status={status}" for status in Status},
+        "cabinet, payouts": "/r/payouts/",
+        "cabinet, statement": f"/r/payouts/{largest.pk}/",
     }
     for name, url in pages.items():
         client.get(url)
         times = []
+        spent = harness.processor_ms()
         for _ in range(5):
             started = time.perf_counter()
             response = client.get(url)
             times.append((time.perf_counter() - started) * 1000)
             if response.status_code != 200:
                 raise RuntimeError(f"{url} answered {response.status_code}")
+        spent = (harness.processor_ms() - spent) / len(times)
         slow = "" if max(times) <= LIMIT_MS else "  TOO SLOW"
-        print(f"  {name:32} {max(times):6.0f} ms [{LIMIT_MS}]{slow}", flush=True)
-    print(f"  check_ledger: {ledger_check().seconds:.1f} s", flush=True)
+        print(f"  {name:36} {max(times):6.0f} ms [{LIMIT_MS}], processor {spent:4.0f} ms{slow}", flush=True)
+    for name, url in {
+        "cabinet, ten thousand sales as CSV": "/r/sales.csv",
+        "a month's entries as CSV": f"{dashboard}entries.csv?period=30days",
+    }.items():
+        started = time.perf_counter()
+        client.get(url)
+        print(f"  {name:36} {time.perf_counter() - started:6.1f} s", flush=True)
+    check = ledger_check()
+    print(f"  {'check_ledger':36} {check.seconds:6.1f} s, {check.wrong} wrong", flush=True)

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import TabularInline
 from unfold.decorators import display
+from unfold.views import ChangeList
 
 from onai_project.admin_base import (
     EMPTY,
     DayRangeFilter,
+    DealSearch,
     ReadOnlyAdmin,
     choice_label,
     deal_link,
@@ -28,7 +29,7 @@ from referrals import admin_plans as admin_plans
 from referrals import admin_referrers as admin_referrers
 from referrals.admin_decisions import buttons, decide_view
 from referrals.models import Conversion, Decision, Earning
-from referrals.status import COLOURS, Status, conversion_status, last_payout, status_sentence
+from referrals.status import COLOURS, Status, page_with_status, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
 KIND_COLOURS = {"accrual": "success", "reversal": "danger", "adjustment": "warning"}
@@ -88,14 +89,23 @@ class DecisionInline(TabularInline):
         return False
 
 
+class ConversionList(ChangeList):
+    """Asks the ledger of the conversions on the page, and of no others."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page."""
+        super().get_results(request)
+        self.result_list: Any = page_with_status([row.pk for row in self.result_list], timezone.now())
+
+
 @admin.register(Conversion)
-class ConversionAdmin(ReadOnlyAdmin):
+class ConversionAdmin(DealSearch, ReadOnlyAdmin):
     change_form_before_template = "referrals/conversion_head.html"
     list_display = ("sale_date", "name", "amount", "referrer", "utm_source", "state_label", "payout", "deal")
     list_display_links = ("sale_date", "name")
     list_filter = (("sale_date", DayRangeFilter), "state", "hold_reason", "plan")
     list_select_related = ("referrer",)
-    search_fields = ("=lead_id", "lead_name", "utm_source", "referrer__name")
+    search_fields = ("lead_name", "utm_source", "referrer__name")
     search_help_text = _("Deal number, name or referrer")
     ordering = ("-sale_date",)
     inlines = (EarningInline, DecisionInline)
@@ -142,13 +152,14 @@ class ConversionAdmin(ReadOnlyAdmin):
     def payout(self, conversion: Any) -> str:
         return label(status_sentence(conversion.status, conversion), COLOURS[Status(conversion.status)])
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        conversions: QuerySet[Conversion] = super().get_queryset(request)
-        return conversions.annotate(
-            status=conversion_status(timezone.now()),
-            payout_number=last_payout("pk"),
-            paid_on=last_payout("paid_on"),
-        )
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        """Return the conversion with its status."""
+        found = super().get_object(request, object_id, from_field)
+        return found and page_with_status([found.pk], timezone.now())[0]
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        """Return the list that knows the status of what it shows."""
+        return ConversionList
 
     @display(description="AmoCRM")
     def deal(self, conversion: Conversion) -> str:

@@ -13,7 +13,7 @@ from onai_project.api import ReadView
 from onai_project.tables import row_data, table_data
 from referrals import reports
 from referrals.dashboard import referral_dashboard
-from referrals.views import PER_PAGE, PERMISSION, read_screen, select_entries
+from referrals.views import PER_PAGE, PERMISSION, entries_page, read_screen, select_entries
 
 PERIOD = [
     OpenApiParameter("period", description="today, yesterday, 7days (the default), month or last_month"),
@@ -74,6 +74,6 @@ class EntriesView(ReadView):
         number = request.query_params.get("page", "")
         page = max(1, int(number)) if number.isascii() and number.isdigit() and len(number) < 7 else 1
         first = (page - 1) * PER_PAGE
-        found = list(select_entries(screen)[first : first + PER_PAGE + 1])
+        found = entries_page(select_entries(screen), first, PER_PAGE + 1)
         table = reports.entries_table(found[:PER_PAGE], {key: key for key in reports.status_titles()})
         return Response({"entries": table_data(table), "next": page + 1 if len(found) > PER_PAGE else None})

@@ -17,7 +17,7 @@ from referrals.commissions import NOTHING
 from referrals.models import UNDECIDED, Conversion, Earning, Referrer
 from referrals.parts import POSTED, SUMS
 from referrals.payouts.models import Payout
-from referrals.status import conversion_status, last_payout
+from referrals.status import page_with_status
 
 # A few screens of a phone; the lists have the rest.
 LATEST = 20
@@ -185,9 +185,7 @@ def referral_dashboard(
     won = conversions.filter(state=Conversion.State.WON)
     sums, before = _sums(period, referrer, now), _sums(compared, referrer, now)
     held = _held()
-    latest = won.select_related("referrer").annotate(
-        status=conversion_status(now), payout_number=last_payout("pk"), paid_on=last_payout("paid_on")
-    )
+    latest = list(won.order_by("-sale_date", "-pk").values_list("pk", flat=True)[:LATEST])
     return ReferralDashboard(
         period=period,
         referrer=referrer,
@@ -202,7 +200,7 @@ def referral_dashboard(
             sum(before.accrued_by_day.values(), NOTHING),
             before.days(compared),
         ),
-        latest=list(latest.order_by("-sale_date", "-pk")[:LATEST]),
+        latest=page_with_status(latest, now),
         liability=select_liability(),
         unclaimed=_unclaimed(),
         held=list(held.select_related("referrer").order_by("-sale_date", "-pk")[:LATEST]),

@@ -6,16 +6,18 @@ from decimal import Decimal
 
 from django.utils.translation import gettext as _
 
-from onai_project.money import THIN_SPACE, money
+from onai_project.money import money
 from referrals.commissions import Plan
 
 # The sales of a month that each of commissions.TIERS covers.
 TIER_NAMES = ("1–2", "3–4", "5–7", "8+")
+# No line breaks at it, in the middle of a sentence on a phone.
+NARROW_SPACE = "\u202f"
 
 
 def rate_text(plan: Plan, rate: Decimal) -> str:
     """Return one rate of a plan: "10 %" or "3 000 ₸"."""
-    return f"{plain_number(rate)}{THIN_SPACE}%" if plan.is_percent else money(rate)
+    return f"{plain_number(rate)}{NARROW_SPACE}%" if plan.is_percent else money(rate)
 
 
 def terms_text(plan: Plan) -> str:

@@ -1,18 +1,18 @@
 """Where a commission stands: the one place that derives it. Lists filter by it, pages and the cabinet put it in words.
 
-It is SQL, so that a list of a hundred thousand rows is filtered, counted and paged by what the page shows.
+It is SQL, so that a list of a hundred thousand rows is filtered, counted and paged by what the page shows; joins, not a
+subquery for each row.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
 from django.db import models
-from django.db.models import Case, CharField, Exists, F, OuterRef, Q, QuerySet, Subquery, Sum, Value, When
+from django.db.models import Case, CharField, F, FilteredRelation, Q, QuerySet, Value, When
 from django.db.models.functions import Coalesce
-from django.db.models.lookups import Exact, IsNull, LessThanOrEqual
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext as _
@@ -20,14 +20,16 @@ from django.utils.translation import gettext_lazy
 
 from onai_project.periods import zone
 from onai_project.stored_reasons import reason_text
-from referrals.models import Conversion, Earning
-from referrals.payouts.models import Payout, PayoutItem
+from referrals.commissions import NOTHING
+from referrals.models import Conversion, Earning, Referrer
+from referrals.payouts.models import Payout
 
 
 class Status(models.TextChoices):
     """What stands between a commission and the referrer. The first that applies, from top to bottom."""
 
     REVERSED = "reversed", gettext_lazy("Taken back")  # the deal is not won, or another's now, or a person rejected it
+    NOTHING = "nothing", gettext_lazy("Earns nothing")  # by the terms, or all of it went back to the customer
     PAID = "paid", gettext_lazy("Paid")
     IN_PAYOUT = "in_payout", gettext_lazy("In a payout")
     HOLD = "hold", gettext_lazy("On hold")  # conversion.hold_reason says why
@@ -38,6 +40,7 @@ class Status(models.TextChoices):
 
 COLOURS = {
     Status.REVERSED: "",
+    Status.NOTHING: "",
     Status.PAID: "success",
     Status.IN_PAYOUT: "info",
     Status.HOLD: "warning",
@@ -47,65 +50,51 @@ COLOURS = {
 }
 
 
-def conversion_status(now: datetime, referrer: Any = None) -> Case:
-    """Return the SQL of a Conversion's status. `referrer`: as that one sees it, whose it may be no more."""
-    lost = ~Q(state=Conversion.State.WON) | ~Q(rejected="")
-    if referrer is not None:
-        lost |= ~Q(referrer=referrer)
-    # Scalar subqueries, for an EXISTS would be hashed whole for a page of fifty rows.
-    payout = last_payout("state", referrer)
-    left = Coalesce(Subquery(open_sum(OuterRef("pk"), OuterRef("referrer")).values("sum")), Value(Decimal(0)))
-    # Nothing of it is left to pay; where it was paid, taken back, deducted and won again, all of it is.
-    settled = IsNull(payout, False) & LessThanOrEqual(left, Value(Decimal(0)))
-    return Case(
-        When(lost, then=Value(Status.REVERSED)),
-        When(settled & Exact(payout, Value(Payout.State.PAID)), then=Value(Status.PAID)),
-        When(settled, then=Value(Status.IN_PAYOUT)),
-        *_open("", Q(available_at__gt=now)),
-        default=Value(Status.AVAILABLE),
-        output_field=CharField(),
-    )
+def with_status(
+    conversions: QuerySet[Conversion], now: datetime, referrer: Referrer | None = None, *, only: str = ""
+) -> QuerySet[Any]:
+    """Annotate Conversions with `status`, `commission`, `open` (the part of it in no live payout), and the last live
+    payout's `payout_number` and `paid_on`: their own referrer's, or `referrer`'s, whose they may be no more.
+
+    `only` leaves those of one status. A page of a long list is quicker by `page_with_status`.
+    """
+    return _with_status(conversions, now, _whose(referrer), referrer, only)
 
 
-def last_payout(field: str, referrer: Any = None) -> Subquery:
-    """Return the SQL of a field of the last live payout that a Conversion is in; None where it is in none."""
-    items = _items(OuterRef("pk"), OuterRef("referrer") if referrer is None else Value(referrer.pk))
-    return Subquery(items.order_by("-payout_id").values(f"payout__{field}")[:1])
+def page_with_status(pks: Sequence[int], now: datetime, referrer: Referrer | None = None) -> list[Any]:
+    """Return these Conversions, the page of a list, in this order, as with_status has them.
+
+    The ledger is asked for these alone, not for all that the list passed over.
+    """
+    rows = _with_status(
+        Conversion.objects.filter(pk__in=pks).select_related("referrer", "plan"),
+        now,
+        _whose(referrer) & Q(standings__conversion__in=pks),
+        referrer,
+    ).in_bulk()
+    return [rows[pk] for pk in pks]
 
 
-def open_sum(conversion: Any, referrer: Any) -> QuerySet[Any]:
-    """Return the query of `sum`: what the ledger has of a conversion for a referrer that is in no live payout."""
-    return (
-        Earning.objects.filter(~Exists(PayoutItem.objects.filter(earning=OuterRef("pk"), live=True)))
-        .filter(conversion=conversion, referrer=referrer)
-        .order_by()
-        .values("conversion")
-        .annotate(sum=Sum("amount"))
-    )
-
-
-def entry_status(now: datetime) -> Case:
-    """Return the SQL of the status of a ledger entry (Earning): its own day, its conversion's hold."""
-    lost = (
-        ~Q(conversion__state=Conversion.State.WON)
+def with_entry_status(entries: QuerySet[Earning], now: datetime, *, only: str = "") -> QuerySet[Any]:
+    """Annotate ledger entries (Earning) with `status`, by their own day and their conversion's hold, and
+    `payout_number`; `only` leaves those of one status."""
+    rules = {
+        Status.PAID: Q(item__payout__state=Payout.State.PAID),
+        Status.IN_PAYOUT: Q(item__payout__state__in=[Payout.State.CONFIRMED, Payout.State.FAILED]),
+        Status.REVERSED: ~Q(conversion__state=Conversion.State.WON)
         | ~Q(conversion__rejected="")
-        | ~Q(conversion__referrer=F("referrer"))
-    )
-    payout = Subquery(PayoutItem.objects.filter(earning=OuterRef("pk"), live=True).values("payout__state")[:1])
-    return Case(
-        When(Exact(payout, Value(Payout.State.PAID)), then=Value(Status.PAID)),
-        When(IsNull(payout, False), then=Value(Status.IN_PAYOUT)),
-        When(lost, then=Value(Status.REVERSED)),
-        *_open("conversion__", Q(available_at__gt=now)),
-        default=Value(Status.AVAILABLE),
-        output_field=CharField(),
-    )
+        | ~Q(conversion__referrer=F("referrer")),
+        **_open("conversion__", Q(available_at__gt=now)),
+    }
+    # Of an entry's items at most one is live: an index says so.
+    item = FilteredRelation("payout_items", condition=Q(payout_items__live=True))
+    return _ruled(entries.annotate(item=item, payout_number=F("item__payout")), rules, only)
 
 
 def status_sentence(status: str, conversion: Conversion) -> str:
     """Return a status in the words of a manager's page: with why, from which day on, in which payout.
 
-    The payout is told where the query has it: payout_number=last_payout("pk"), paid_on=last_payout("paid_on").
+    The payout is told where the row has it: payout_number and paid_on.
     """
     match status:
         case Status.HOLD:
@@ -127,13 +116,47 @@ def lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _items(conversion: Any, referrer: Any) -> QuerySet[PayoutItem]:
-    return PayoutItem.objects.filter(live=True, earning__conversion=conversion, earning__referrer=referrer)
+def _with_status(
+    conversions: QuerySet[Conversion], now: datetime, whose: Q, referrer: Referrer | None, only: str = ""
+) -> QuerySet[Any]:
+    lost = ~Q(state=Conversion.State.WON) | ~Q(rejected="")
+    if referrer is not None:
+        lost |= ~Q(referrer=referrer)
+    # Nothing of it is left to pay; where it was paid, taken back, deducted and won again, all of it is.
+    settled = Q(standing__payout__isnull=False, standing__open__lte=0)
+    rules = {
+        Status.REVERSED: lost,
+        Status.NOTHING: Q(sale_amount__isnull=False) & (Q(standing__posted=0) | Q(standing__posted=None)),
+        Status.PAID: settled & Q(standing__payout__state=Payout.State.PAID),
+        Status.IN_PAYOUT: settled,
+        **_open("", Q(available_at__gt=now)),
+    }
+    rows = conversions.annotate(
+        standing=FilteredRelation("standings", condition=whose),
+        commission=Coalesce(F("standing__posted"), Value(NOTHING)),
+        open=Coalesce(F("standing__open"), Value(NOTHING)),
+        payout_number=F("standing__payout"),
+        paid_on=F("standing__payout__paid_on"),
+    )
+    return _ruled(rows, rules, only)
 
 
-def _open(conversion: str, waits: Q) -> list[When]:
-    return [
-        When(~Q(**{f"{conversion}hold_reason": ""}), then=Value(Status.HOLD)),
-        When(Q(**{f"{conversion}sale_amount": None}), then=Value(Status.UNKNOWN)),
-        When(waits, then=Value(Status.WAITING)),
-    ]
+def _whose(referrer: Referrer | None) -> Q:
+    return Q(standings__referrer=F("referrer") if referrer is None else referrer)
+
+
+def _open(conversion: str, waits: Q) -> dict[Status, Q]:
+    return {
+        Status.HOLD: ~Q(**{f"{conversion}hold_reason": ""}),
+        Status.UNKNOWN: Q(**{f"{conversion}sale_amount": None}),
+        Status.WAITING: waits,
+    }
+
+
+def _ruled(rows: QuerySet[Any], rules: Mapping[Status, Q], only: str) -> QuerySet[Any]:
+    """Annotate the status of the first rule that applies, else available; leave those of the status `only`."""
+    whens = [When(rule, then=Value(status)) for status, rule in rules.items()]
+    rows = rows.annotate(status=Case(*whens, default=Value(Status.AVAILABLE), output_field=CharField()))
+    if only in rules:
+        rows = rows.filter(rules[Status(only)])  # it follows from the status, and the planner knows how many these are
+    return rows.filter(status=only) if only else rows

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils import timezone
@@ -23,8 +23,7 @@ from referrals import reports
 from referrals.commissions import NOTHING
 from referrals.dashboard import ReferralDashboard, entries_of, referral_dashboard
 from referrals.models import Earning, Referrer
-from referrals.payouts.models import Payout, PayoutItem
-from referrals.status import Status, entry_status
+from referrals.status import with_entry_status
 
 PERMISSION = "referrals.view_conversion"
 # More rows nobody reads on a page; the files have all.
@@ -52,7 +51,7 @@ def read_screen(query: QueryDict) -> Screen:
     if code and referrer is None:
         problem = problem or _("There is no such referrer. All of them are shown.")
     status = query.get("status", "")
-    return Screen(period, problem, referrer, status if status in Status.values else "")
+    return Screen(period, problem, referrer, status if status in reports.status_titles() else "")
 
 
 def dashboard(request: HttpRequest) -> HttpResponse:
@@ -96,7 +95,7 @@ def entries(request: HttpRequest) -> HttpResponse:
     count, total = whole["count"], whole["sum"]
     number = _number(request.GET.get("page", ""))
     first = (number - 1) * PER_PAGE
-    page = list(found[first : first + PER_PAGE])
+    page = entries_page(found, first, PER_PAGE)
     titles = reports.status_titles()
     context = {
         **admin.site.each_context(request),
@@ -139,23 +138,26 @@ def entries_file(request: HttpRequest, ending: str) -> HttpResponse:
     screen, found = _listed(request)
     if found.count() > MAX_EXPORTED:
         raise Http404
-    table = reports.entries_table(found, reports.status_titles())
+    table = reports.entries_table(_shown(found), reports.status_titles(), linked=False)
     name = file_name("referral-entries", screen.period)
     return csv_response(table, name) if ending == "csv" else xlsx_response([table], name)
 
 
 def select_entries(screen: Screen) -> QuerySet[Any]:
     """Return the entries that a screen lists, the latest sale first, with `status` and `payout_number`."""
-    live = PayoutItem.objects.filter(earning=OuterRef("pk"), live=True)
-    found: QuerySet[Any] = entries_of(screen.period, screen.referrer).annotate(
-        status=entry_status(timezone.now()), payout_number=Subquery(live.values("payout")[:1])
-    )
-    paid = {"payout_items__live": True, "payout_items__payout__state": Payout.State.PAID}
-    if screen.status == Status.PAID:
-        found = found.filter(**paid)  # as the status says, and quicker: most are
-    elif screen.status:
-        found = found.filter(status=screen.status)
-    return found.select_related("conversion", "referrer").order_by("-conversion__sale_date", "-pk")
+    found = with_entry_status(entries_of(screen.period, screen.referrer), timezone.now(), only=screen.status)
+    return found.order_by("-conversion__sale_date", "-pk")
+
+
+def entries_page(found: QuerySet[Any], first: int, size: int) -> list[Any]:
+    """Return that many of `select_entries`, from the index `first` on; what is passed over is not looked at."""
+    pks = list(found.values_list("pk", flat=True)[first : first + size])
+    rows = _shown(with_entry_status(Earning.objects.filter(pk__in=pks), timezone.now())).in_bulk()
+    return [rows[pk] for pk in pks]
+
+
+def _shown(entries: QuerySet[Any]) -> QuerySet[Any]:
+    return entries.select_related("conversion", "referrer")
 
 
 def _open(request: HttpRequest) -> tuple[Screen, ReferralDashboard]:

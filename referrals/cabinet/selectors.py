@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 from django.db import connection
-from django.db.models import Count, F, OuterRef, Q, QuerySet, Subquery, Sum, Value
-from django.db.models.functions import Coalesce, TruncMonth
+from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
 
 from onai_project.periods import day_start, today, zone
 from referrals.commissions import NOTHING, Plan
-from referrals.models import Conversion, Earning, Referrer
+from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from referrals.parts import POSTED, SUMS
 from referrals.payouts.models import Payout
 from referrals.plans import plan_of, select_plans
-from referrals.status import Status, conversion_status, entry_status, last_payout, open_sum
+from referrals.status import Status, page_with_status, with_entry_status, with_status
 
 # The chart: a year, this month included.
 MONTHS = 12
 _BALANCE = f"SELECT {SUMS} FROM ({POSTED} WHERE entry.referrer_id = %(referrer)s) AS posted"  # noqa: S608
+# Months are counted from 1 by their first moments, which is quicker than to ask each row for its month in a time zone.
+_MONTHS = """
+SELECT month, sum(earned), sum(won)::int
+FROM (
+    SELECT width_bucket(sale_date, %(starts)s::timestamptz[]) AS month, 0 AS earned, count(*) AS won
+    FROM referral_conversions
+    WHERE referrer_id = %(referrer)s AND state = 'won' AND sale_date >= (%(starts)s::timestamptz[])[1]
+    GROUP BY 1
+    UNION ALL
+    SELECT width_bucket(sale.sale_date, %(starts)s::timestamptz[]), sum(entry.amount), 0
+    FROM referral_earnings AS entry JOIN referral_conversions AS sale ON sale.id = entry.conversion_id
+    WHERE entry.referrer_id = %(referrer)s AND sale.sale_date >= (%(starts)s::timestamptz[])[1]
+    GROUP BY 1
+) AS sold GROUP BY month
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +89,8 @@ class Sale:
     payout: int | None = None  # the last that any of it is in …
     paid_on: date | None = None  # … and when that was transferred
     owed_back: Decimal = NOTHING  # was paid, was taken back, and will be deducted
+    rejected: str = ""  # why, by a manager
+    plan: CommissionPlan | None = None
     entries: Sequence[Earning] = field(default_factory=list)
 
 
@@ -94,9 +109,7 @@ def select_balance(referrer: Referrer) -> Balance:
     }
     next_at, next_amount = None, NOTHING
     waiting = (
-        entries.filter(available_at__gt=timezone.now())
-        .alias(status=entry_status(timezone.now()))
-        .filter(status=Status.WAITING)
+        with_entry_status(entries, timezone.now(), only=Status.WAITING)
         .values(at=F("available_at"))
         .annotate(sum=Sum("amount"))
         .filter(sum__gt=0)
@@ -110,32 +123,22 @@ def select_balance(referrer: Referrer) -> Balance:
     return Balance(**sums, next_at=next_at, next_amount=next_amount)
 
 
-def select_sales(referrer: Referrer, *, status: str = "") -> QuerySet[Any]:
-    """Return the referrer's conversions, the latest first, as rows for `sale_of`; of one status if it is given.
+def select_sales(referrer: Referrer, *, status: str = "") -> list[int]:
+    """Return the keys of the referrer's conversions, the latest first; of those of one status if it is given.
 
     A deal that is counted for somebody else now is still there if this referrer's ledger knows it.
     """
     mine = Earning.objects.filter(referrer=referrer)
-    commission = mine.filter(conversion=OuterRef("pk")).order_by().values("conversion").annotate(s=Sum("amount"))
-    rows = (
-        Conversion.objects.filter(Q(referrer=referrer) | Q(pk__in=mine.values("conversion")))
-        .annotate(
-            commission=Coalesce(Subquery(commission.values("s")), Value(NOTHING)),
-            status=conversion_status(timezone.now(), referrer),
-            payout_number=last_payout("pk", referrer),
-            paid_on=last_payout("paid_on", referrer),
-            open=Coalesce(Subquery(open_sum(OuterRef("pk"), Value(referrer.pk)).values("sum")), Value(NOTHING)),
-        )
-        .order_by("-sale_date", "-pk")
-    )
-    return rows.filter(status=status) if status else rows
+    rows = Conversion.objects.filter(Q(referrer=referrer) | Q(pk__in=mine.values("conversion")))
+    if status:
+        rows = with_status(rows, timezone.now(), referrer, only=status)
+    return list(rows.order_by("-sale_date", "-pk").values_list("pk", flat=True))
 
 
-def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
-    """Return these rows of `select_sales` with the referrer's own ledger entries."""
-    rows = list(rows)
+def sales_of(referrer: Referrer, pks: Sequence[int]) -> list[Sale]:
+    """Return these, a page or all of `select_sales`, with the referrer's own ledger entries."""
     entries: dict[int, list[Earning]] = {}
-    for entry in Earning.objects.filter(referrer=referrer, conversion__in=[row.pk for row in rows]).order_by("seq"):
+    for entry in Earning.objects.filter(referrer=referrer, conversion__in=pks).order_by("seq"):
         entries.setdefault(entry.conversion_id, []).append(entry)
     return [
         Sale(
@@ -151,9 +154,11 @@ def sales_of(referrer: Referrer, rows: Iterable[Any]) -> list[Sale]:
             payout=row.payout_number,
             paid_on=row.paid_on,
             owed_back=-min(row.open, NOTHING),
+            rejected=row.rejected if row.referrer_id == referrer.pk else "",
+            plan=row.plan,
             entries=entries.get(row.pk, []),
         )
-        for row in rows
+        for row in page_with_status(pks, timezone.now(), referrer)
     ]
 
 
@@ -162,14 +167,10 @@ def select_months(referrer: Referrer) -> list[Month]:
     firsts = [today().replace(day=1)]
     while len(firsts) < MONTHS:
         firsts.insert(0, (firsts[0] - timedelta(days=1)).replace(day=1))
-    start = day_start(firsts[0])
-    month = TruncMonth("sale_date", tzinfo=zone())
-    won = Conversion.objects.filter(referrer=referrer, state=Conversion.State.WON, sale_date__gte=start)
-    counts = {row["m"].date(): row["n"] for row in won.values(m=month).annotate(n=Count("pk")).order_by()}
-    of_sale = TruncMonth("conversion__sale_date", tzinfo=zone())
-    entries = Earning.objects.filter(referrer=referrer, conversion__sale_date__gte=start)
-    sums = {row["m"].date(): row["s"] for row in entries.values(m=of_sale).annotate(s=Sum("amount")).order_by()}
-    return [Month(first, sums.get(first, NOTHING), counts.get(first, 0)) for first in firsts]
+    with connection.cursor() as cursor:
+        cursor.execute(_MONTHS, {"referrer": referrer.pk, "starts": [day_start(first) for first in firsts]})
+        found = {number: (earned, count) for number, earned, count in cursor.fetchall()}
+    return [Month(first, *found.get(number, ())) for number, first in enumerate(firsts, 1)]
 
 
 def select_terms(referrer: Referrer) -> Terms:

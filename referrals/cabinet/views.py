@@ -26,7 +26,7 @@ SWITCHES = {
     "reversals": gettext_lazy("Commissions taken back, with the reason"),
     "payouts": gettext_lazy("Payouts"),
 }
-STATUSES = ("waiting", "available", "in_payout", "paid", "hold", "unknown", "reversed")
+STATUSES = ("waiting", "available", "in_payout", "paid", "hold", "unknown", "nothing", "reversed")
 
 
 @signed_in
@@ -36,15 +36,15 @@ def home(request: HttpRequest, session: CabinetSession) -> HttpResponse:
     balance = selectors.select_balance(referrer)
     terms = selectors.select_terms(referrer)
     months = selectors.select_months(referrer)
-    rows = selectors.select_sales(referrer)
+    sold = selectors.select_sales(referrer)
     context = {
         "session": session,
         "balance": balance,
         "balance_sentence": wording.balance_sentence(balance),
         "segments": charts.segments(balance),
         "links": [(link, links.qr_svg(link.url)) for link in links.links_of(referrer)],
-        "sales": _lines(selectors.sales_of(referrer, rows[:ON_HOME])),
-        "sales_count": rows.count(),
+        "sales": _lines(selectors.sales_of(referrer, sold[:ON_HOME])),
+        "sales_count": len(sold),
         "months": charts.columns(months),
         "any_month": any(month.conversions or month.earned for month in months),
         "terms": wording.terms_sentence(terms),
@@ -67,7 +67,7 @@ def sales(request: HttpRequest, session: CabinetSession) -> HttpResponse:
     context = {
         "session": session,
         "page": page,
-        "sales": _lines(selectors.sales_of(session.referrer, page.object_list)),
+        "sales": _lines(selectors.sales_of(session.referrer, list(page.object_list))),
         "status": status,
         "statuses": [(key, wording.status_title(key)) for key in STATUSES],
     }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from functools import lru_cache
 
-from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
-from django.utils.translation import ngettext
 
 from onai_project.money import money
 from onai_project.periods import zone
@@ -19,28 +19,37 @@ from referrals.payouts.accounts import masked_account
 from referrals.payouts.models import Payout
 from referrals.plan_text import TIER_NAMES, rate_text
 
+_TITLES = {
+    "hold": gettext_lazy("Held back"),
+    "waiting": gettext_lazy("Waiting"),
+    "available": gettext_lazy("To be paid"),
+    "reversed": gettext_lazy("Taken back"),
+    "nothing": gettext_lazy("Earns nothing"),
+    "unknown": gettext_lazy("Being checked"),
+    "in_payout": gettext_lazy("Being paid"),
+    "paid": gettext_lazy("Paid"),
+}
+
 
 def day(moment: datetime) -> str:
     """Return a business day as people say it: 21 December 2025."""
-    return date_format(timezone.localtime(moment, zone()), "j E Y")
+    return date_text(moment.astimezone(zone()).date())
 
 
 def date_text(value: date) -> str:
     """Return a date as people say it: 21 December 2025."""
+    return _date_text(value, get_language())
+
+
+@lru_cache(maxsize=2048)
+def _date_text(value: date, language: str) -> str:
+    """Return it in a language: a table of ten thousand sales has a few hundred days."""
     return date_format(value, "j E Y")
 
 
 def status_title(status: str) -> str:
     """Return the word of a status, for a badge."""
-    return {
-        "hold": _("Held back"),
-        "waiting": _("Waiting"),
-        "available": _("To be paid"),
-        "reversed": _("Taken back"),
-        "unknown": _("Being checked"),
-        "in_payout": _("Being paid"),
-        "paid": _("Paid"),
-    }[status]
+    return str(_TITLES[status])
 
 
 def status_sentence(sale: Sale) -> str:
@@ -57,12 +66,17 @@ def status_sentence(sale: Sale) -> str:
         case "in_payout":
             return _("In payout № %(number)s: the money is on its way.") % {"number": sale.payout}
         case "paid" if sale.paid_on is not None:
-            return _("Paid on %(day)s, payout № %(number)s.") % {"day": date_text(sale.paid_on), "number": sale.payout}
+            paid = _("Paid on %(day)s, payout № %(number)s.") % {"day": date_text(sale.paid_on), "number": sale.payout}
+            if not sale.owed_back:
+                return paid
+            return f"{paid} " + _("Of it %(sum)s was taken back later and will be deducted from your next payout.") % {
+                "sum": money(sale.owed_back)
+            }
         case "unknown":
             return _("The amount of the purchase is being checked; the commission appears when it is known.")
     last = sale.entries[-1] if sale.entries else None
     if last is None:
-        return _("The purchase was cancelled before anything was earned.")
+        return _nothing_sentence(sale)
     gone = _("Taken back on %(day)s: %(reason)s.") % {"day": day(last.created_at), "reason": entry_reason(last)}
     if sale.owed_back:
         return f"{gone} " + _("It was paid already: %(sum)s will be deducted from your next payout.") % {
@@ -71,6 +85,19 @@ def status_sentence(sale: Sale) -> str:
     if sale.payout:
         return f"{gone} " + _("Deducted in payout № %(number)s.") % {"number": sale.payout}
     return gone
+
+
+def _nothing_sentence(sale: Sale) -> str:
+    """Return why a sale never earned anything."""
+    if sale.rejected:
+        return _("Your manager rejected it: %(reason)s.") % {"reason": reason_text(sale.rejected).rstrip(".")}
+    if sale.status != "nothing":
+        return _("The purchase was cancelled before anything was earned.")
+    if sale.plan is None:
+        return _("No terms were entered for the day of this sale. Please ask your manager.")
+    if sale.plan.first_sale_only:
+        return _("This customer bought before: by your terms only a customer's first sale earns.")
+    return _("By your terms this sale earns nothing.")
 
 
 def payout_title(payout: Payout) -> str:

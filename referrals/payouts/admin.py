@@ -22,7 +22,6 @@ from referrals.payouts import batches, views, wording
 from referrals.payouts.forms import BankDetailsForm, BatchForm
 from referrals.payouts.models import BankDetails, LedgerCheck, Payout, PayoutBatch
 
-STATE_COLOURS = {"confirmed": "info", "paid": "success", "failed": "danger", "void": ""}
 LIVE = ~Q(payouts__state=Payout.State.VOID)
 
 
@@ -104,7 +103,7 @@ class PayoutAdmin(ReadOnlyAdmin):
     search_fields = ("=id", "referrer__code", "referrer__name", "recipient")
     search_help_text = _("Number, referrer or recipient")
     ordering = ("-pk",)
-    state_label = choice_label("state", STATE_COLOURS, _("state"))
+    state_label = choice_label("state", views.STATE_COLOURS, _("state"))
 
     @display(description=_("payout"), ordering="pk")
     def number(self, payout: Payout) -> str:

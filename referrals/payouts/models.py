@@ -9,7 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils.translation import gettext_lazy as _
 
-from referrals.models import Earning, Referrer
+from referrals.models import Conversion, Earning, Referrer
 from referrals.payouts.accounts import valid_account, valid_iin, valid_recipient
 
 
@@ -153,6 +153,28 @@ class PayoutItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.payout_id}: {self.amount}"
+
+
+class Standing(models.Model):
+    """What the ledger has of a conversion for a referrer, and how much of that no live payout has: a database view.
+
+    A query that names the referrer or the conversions, in the join's own condition, reads their entries alone.
+    """
+
+    pk = models.CompositePrimaryKey("conversion_id", "referrer_id")
+    conversion = models.ForeignKey(Conversion, on_delete=models.DO_NOTHING, related_name="standings")
+    referrer = models.ForeignKey(Referrer, on_delete=models.DO_NOTHING, related_name="+")
+    posted = models.DecimalField(max_digits=14, decimal_places=0)
+    open = models.DecimalField(max_digits=14, decimal_places=0)
+    payout = models.ForeignKey(Payout, on_delete=models.DO_NOTHING, null=True, related_name="+")  # the last live one
+
+    class Meta:
+        managed = False
+        db_table = "referral_standings"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return f"{self.conversion_id}: {self.posted}"
 
 
 class PayoutEvent(models.Model):

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
+from functools import cache
 
+from onai_project.periods import zone
+from onai_project.stored_reasons import reason_text
 from referrals.cabinet.selectors import masked
 from referrals.commissions import NOTHING
 from referrals.payouts.models import Payout
+
+_OF_SALE = ("lead_id", "sale_date", "lead_name", "sale_amount", "referrer_id")
 
 
 @dataclass(frozen=True, slots=True)
 class StatementLine:
     """One ledger entry in a payout, with the sale it is about; the customer masked."""
 
-    number: int
-    day: datetime
+    number: str
+    day: str
     customer: str
     sale_amount: Decimal | None
-    reason: str
+    why: str
     amount: Decimal
 
 
@@ -41,23 +45,27 @@ class Statement:
         return sum((line.amount for line in self.lines if line.amount < 0), NOTHING)
 
 
-def select_statement(payout: Payout) -> Statement:
-    """Return the statement of a payout, by the day of the sale."""
-    items = payout.items.select_related("earning__conversion").order_by("earning__conversion__sale_date", "earning_id")
+def select_statement(payout: Payout, *, lines: int | None = None) -> Statement:
+    """Return the statement of a payout by the day of the sale, texts in the reader's language; its first `lines`."""
+    items = (
+        payout.items.order_by("earning__conversion__sale_date", "earning_id").values_list(
+            *(f"earning__conversion__{name}" for name in _OF_SALE), "earning__reason", "amount"
+        )
+    )[:lines]
+    # A referrer of thousands of sales has a dozen different reasons.
+    why = cache(reason_text)
     return Statement(
         payout,
         [
             StatementLine(
-                number=item.earning.conversion.lead_id,
-                day=item.earning.conversion.sale_date,
-                customer=masked(item.earning.conversion.lead_name),
+                number=str(lead_id),
+                day=at.astimezone(zone()).strftime("%d.%m.%Y"),
+                customer=masked(name),
                 # Of a deal that went to somebody else the amount is not theirs to see.
-                sale_amount=item.earning.conversion.sale_amount
-                if item.earning.conversion.referrer_id == payout.referrer_id
-                else None,
-                reason=item.earning.reason,
-                amount=item.amount,
+                sale_amount=sale_amount if referrer_id == payout.referrer_id else None,
+                why=why(reason),
+                amount=amount,
             )
-            for item in items
+            for lead_id, at, name, sale_amount, referrer_id, reason, amount in items
         ],
     )

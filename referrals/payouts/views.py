@@ -17,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from onai_project.admin_base import label
 from onai_project.money import money
 from onai_project.periods import today
 from referrals.payouts import bank, batches, wording
@@ -29,6 +30,9 @@ from referrals.payouts.statements import select_statement
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CHANGE = "payouts.change_payoutbatch"
 VIEW = "payouts.view_payoutbatch"
+STATE_COLOURS = {"confirmed": "info", "paid": "success", "failed": "danger", "void": ""}
+# More entries nobody reads beside the buttons; the statement has all.
+LINES_SHOWN = 100
 
 
 def batch_page(request: HttpRequest, pk: int) -> HttpResponse:
@@ -123,7 +127,8 @@ def payout_page(request: HttpRequest, pk: int) -> HttpResponse:
     payout = _payout(request, pk)
     context = _context(request, _("Payout %(payout)s") % {"payout": payout}, payout.batch) | {
         "payout": payout,
-        "statement": select_statement(payout),
+        "statement": select_statement(payout, lines=LINES_SHOWN),
+        "left": max(0, payout.items.count() - LINES_SHOWN),
         "history": payout.events.select_related("by").order_by("pk"),
         "open": payout.state in (Payout.State.CONFIRMED, Payout.State.FAILED),
     }
@@ -229,6 +234,7 @@ def _context(request: HttpRequest, title: str, batch: PayoutBatch) -> dict[str, 
         "batch": batch,
         "status": wording.batch_status(batch, states),
         "events": batch.events.filter(payout=None).select_related("by").order_by("pk"),
+        "labels": {state: label(str(state.label), STATE_COLOURS[state]) for state in Payout.State},
         "may_change": request.user.has_perm(CHANGE),
         "today": today(),
     }

@@ -11,7 +11,8 @@ import pytest
 from django.utils import timezone
 
 from onai_project import roles
-from referrals.cabinet.models import LandingPage
+from referrals.cabinet import tokens
+from referrals.cabinet.models import LandingPage, OneTimeToken
 from referrals.models import Conversion, Earning, Referrer
 from referrals.payouts.models import BankDetails, Payout
 from tests import bodies
@@ -36,9 +37,13 @@ def open_page(browser: Browser, live_server) -> Iterator[Callable[..., Page]]:
     complaints: list[str] = []
     contexts = []
 
-    def make(size: ViewportSize) -> Page:
+    def make(size: ViewportSize, *, script: bool = True) -> Page:
         context = browser.new_context(
-            base_url=live_server.url, locale="ru-RU", viewport=size, permissions=["clipboard-read", "clipboard-write"]
+            base_url=live_server.url,
+            locale="ru-RU",
+            viewport=size,
+            permissions=["clipboard-read", "clipboard-write"],
+            java_script_enabled=script,
         )
         contexts.append(context)
         context.set_default_timeout(15_000)
@@ -103,18 +108,29 @@ def test_from_the_link_to_the_deduction(open_page, live_server, settings):
     # She copies her link, somebody buys by it.
     phone.get_by_role("button", name="Скопировать").click()
     assert phone.evaluate("navigator.clipboard.readText()") == "https://example.kz/course?utm_source=ref_dana"
-    tell(101, name="Айдар Нурланов")
+    tell(101, name="Айдар Нурланов", utm_campaign="tripwire_17.12")
     phone.reload()
     assert "А••• Н•••" in words(phone)
     assert "Ждёт, пока менеджер подтвердит, что этот код ваш." in words(phone)
 
-    # The manager says whose code it is: the money is free.
+    # The manager says whose code it is. The campaign is a targetologist's, too: that is for a person to judge.
     office.goto(f"/admin/referrals/referrer/{dana.pk}/change/")
     office.check("[name=claimed]")
     office.get_by_role("button", name="Сохранить", exact=True).click()
     office.wait_for_url("**/admin/referrals/referrer/")
     phone.reload()
+    assert "Удержано: покупатель пришёл и по нашей рекламе." in words(phone)
+    assert "На проверке 10 000 ₸" in words(phone)
+
+    # The manager releases it: the money is free.
+    office.goto("/admin/referrals/dashboard/")
+    office.locator("section[aria-labelledby=held]").get_by_role("link", name="Айдар Нурланов").click()
+    office.get_by_role("link", name="Снять удержание").click()
+    office.get_by_role("button", name="Снять удержание").click()
+    office.get_by_text("Решение принято и записано.").wait_for()
+    phone.reload()
     assert "К выплате 10 000 ₸" in words(phone)
+    assert "Войдёт в ближайшую выплату." in words(phone)
 
     # … and pays.
     first = pay_all(office)
@@ -122,11 +138,15 @@ def test_from_the_link_to_the_deduction(open_page, live_server, settings):
     assert f"выплата № {first}." in words(phone)
     phone.goto("/r/payouts/")
     assert f"Выплата № {first} 10 000 ₸" in words(phone)
+    phone.goto("/r/")
+    assert "К выплате 0 ₸" in words(phone)
+    assert "Выплачено 10 000 ₸" in words(phone)
 
     # The customer returns the purchase.
     tell(101, status=bodies.LOST, at=int(time.time()) - 3600)
     phone.goto("/r/")
     assert "10 000 ₸ вычтем" in words(phone)
+    assert "продажа отменена" in words(phone)
 
     # The next batch nets it.
     tell(102, price=300_000, name="Мария Иванова")
@@ -144,3 +164,30 @@ def test_from_the_link_to_the_deduction(open_page, live_server, settings):
     assert sum(Earning.objects.values_list("amount", flat=True)) == 30_000
     assert Conversion.objects.get(lead_id=101).state == "reversed"
     assert Payout.objects.get(pk=second).paid_on == timezone.localdate()
+
+
+def test_it_works_without_javascript(open_page, live_server, settings):
+    settings.SITE_URL = live_server.url
+    dana = Referrer.objects.create(code="ref_dana", name="Дана", claimed=True)
+    LandingPage.objects.create(title="Курс", url="https://example.kz/course")
+    tell(101, name="Айдар Нурланов")
+    token = tokens.token_issue(referrer=dana, purpose=OneTimeToken.Purpose.SIGN_IN)
+    phone = open_page(PHONE, script=False)
+    phone.goto(f"/r/open/?t={token}")
+    phone.get_by_role("button").first.click()
+    assert phone.get_by_role("textbox", name="Курс").input_value() == "https://example.kz/course?utm_source=ref_dana"
+    assert not phone.get_by_role("button", name="Скопировать").is_visible()
+    assert "https://wa.me/" in str(phone.get_by_role("link", name="WhatsApp").get_attribute("href"))
+    phone.get_by_text("QR-код").click()
+    assert phone.locator(".qr svg").is_visible()
+    phone.get_by_text("Таблицей").click()
+    assert "10 000 ₸" in " ".join(phone.locator("tbody tr").first.inner_text().split())
+    phone.get_by_role("link", name="Продажи", exact=True).click()
+    phone.get_by_role("link", name="К выплате").click()
+    assert "А••• Н•••" in words(phone)
+    phone.get_by_role("link", name="Уточняется").click()
+    assert "А••• Н•••" not in words(phone)
+    phone.get_by_role("link", name="Настройки").click()
+    phone.get_by_role("button", name="Выйти", exact=True).click()
+    phone.goto("/r/")
+    assert phone.url.endswith("/r/in/")

@@ -33,7 +33,7 @@ def test_a_tier_is_reached_and_lost_sale_by_sale():
     assert balances() == {1: 5000, 2: 5000}
     last = Earning.objects.filter(conversion__lead_id=1).order_by("seq").last()
     assert last is not None
-    assert (last.amount, last.reason) == (-5000, "another number of sales in the month: 2 · 10\u2009%")
+    assert (last.amount, last.reason) == (-5000, "another number of sales in the month: 2 · 10\u202f%")
     assert last.available_at == Earning.objects.get(conversion__lead_id=1, seq=1).available_at
 
 

@@ -1,12 +1,18 @@
-"""How reasons and accounts look on the pages of payouts."""
+"""How states and accounts look on the pages of payouts."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from django import template
 
-from onai_project.stored_reasons import reason_text
 from referrals.payouts.accounts import masked_account
 
 register = template.Library()
-register.filter("reason", reason_text)
 register.filter("masked_account", masked_account)
+
+
+@register.filter
+def of(values: Mapping[str, str], key: str) -> str:
+    """Return what a mapping has for a key, "" where it has nothing."""
+    return values.get(key, "")

@@ -78,6 +78,36 @@ def test_each_sale_says_where_its_money_is(cabinet, history, number, words):
     assert words in " ".join(line.split())
 
 
+@pytest.mark.parametrize(
+    ("fields", "terms", "words"),
+    [
+        ({}, None, "На день этой продажи условий не было. Спросите менеджера."),
+        ({}, {"value": 10, "first_sale_only": True}, "приносит только первая покупка клиента"),
+        ({}, {"value": 0}, "По вашим условиям эта продажа ничего не приносит."),
+        ({"sale_amount": None, "rejected": "Сотрудник школы"}, None, "Менеджер отклонил: Сотрудник школы."),
+        ({"sale_amount": None, "state": "reversed"}, None, "Покупку отменили до начисления."),
+    ],
+)
+def test_a_sale_that_earns_nothing_says_why(cabinet, dana, fields, terms, words):
+    CommissionPlan.objects.all().delete()
+    plan = terms and CommissionPlan.objects.create(name="Лето", kind="percent", valid_from="2025-12-01", **terms)
+    conversion = make_conversion(1, dana, **{"sale_amount": Decimal(0), **fields})
+    Conversion.objects.filter(pk=conversion.pk).update(plan=plan)
+    shown = " ".join(page(cabinet, "/r/sales/").split())
+    assert words in shown
+    assert "К выплате</span>" not in shown
+
+
+def test_a_sale_that_was_refunded_earns_nothing(cabinet, dana):
+    conversion = make_conversion(1, dana, when=days_ago(20))
+    conversion.earnings.create(
+        referrer=dana, seq=2, kind="reversal", amount=-5000, reason="refund to the customer: передумал",
+        available_at=conversion.available_at,
+    )  # fmt: skip
+    assert "возврат покупателю: передумал." in " ".join(page(cabinet, "/r/sales/?status=nothing").split())
+    assert page(cabinet, "/r/sales/?status=available").count("№ ") == 0
+
+
 def test_the_customer_is_masked(cabinet, history):
     for path in ("/r/", "/r/sales/", "/r/sales.csv"):
         assert "Нурланов" not in page(cabinet, path)
@@ -170,7 +200,7 @@ def test_the_terms_of_today_are_shown(cabinet, dana):
     CommissionPlan.objects.create(name="Лето", kind="percent", value=Decimal("12.5"), valid_from="2025-12-01")
     make_conversion(1, dana)
     shown = page(cabinet)
-    assert "12,5\u2009% с каждой продажи по вашей ссылке." in shown
+    assert "12,5\u202f% с каждой продажи по вашей ссылке." in shown
     assert "1 продажа в этом месяце." in shown
     CommissionPlan.objects.update(valid_to="2025-12-01")
     CommissionPlan.objects.create(name="Зима", kind="fixed", value=7000, valid_from="2025-12-01")
@@ -184,8 +214,8 @@ def test_the_tier_that_the_month_has_reached_is_shown_and_what_the_next_one_take
     for number in (1, 2, 3):
         make_conversion(number, dana)
     shown = page(cabinet)
-    assert "Чем больше продаж за месяц, тем больше приносит каждая из них: 1–2 — 5\u2009%" in shown
-    assert "Каждая продажа этого месяца приносит 7\u2009%. Ещё 2 продажи — и каждая принесёт 8\u2009%." in shown
+    assert "Чем больше продаж за месяц, тем больше приносит каждая из них: 1–2 — 5\u202f%" in shown
+    assert "Каждая продажа этого месяца приносит 7\u202f%. Ещё 2 продажи — и каждая принесёт 8\u202f%." in shown
 
 
 def test_a_newcomer_is_told_what_to_do(cabinet):

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from referrals.cabinet import selectors
-from referrals.cabinet.selectors import Balance
+from referrals.cabinet.selectors import Balance, Sale
 from referrals.models import Conversion
 from referrals.payouts import batches
 from referrals.payouts.models import BankDetails, Payout
+from referrals.status import Status
 from tests.onai_project.rows import make_user
 from tests.referrals.payouts.conftest import IBAN, confirm, due_conversion, pay, take_back, today
 
@@ -39,6 +43,11 @@ def words(client: Client, path: str) -> str:
     assert answer.status_code == 200
     # Thin spaces become plain ones, too.
     return " ".join(answer.content.decode().split())
+
+
+def sale_of(referrer, lead_id: int) -> Sale:
+    (sale,) = selectors.sales_of(referrer, [Conversion.objects.get(lead_id=lead_id).pk])
+    return sale
 
 
 def start(manager) -> Payout:
@@ -83,16 +92,41 @@ def test_won_again_after_it_was_deducted_waits_once_more(dana, manager):
     conversion.earnings.create(
         referrer=dana, seq=3, kind="accrual", amount=10_000, reason="x", available_at=conversion.available_at
     )
-    row = selectors.select_sales(dana).get(lead_id=101)
-    assert row.status == "available"
+    assert sale_of(dana, 101).status == "available"
 
 
-def test_a_lower_price_after_the_payment_leaves_the_sale_paid(dana, manager):
+def test_the_filter_finds_what_the_list_says(dana, erzhan, manager):
+    settled, returned, lent = (due_conversion(number, dana) for number in (101, 102, 103))
+    pay(manager)
+    due_conversion(104, dana)
+    start(manager)
+    take_back(returned)
+    Conversion.objects.filter(pk=lent.pk).update(referrer=erzhan)
+    changes: dict[int, dict[str, Any]] = {
+        105: {},
+        106: {"hold_reason": "inactive"},
+        107: {"sale_amount": None},
+        108: {"available_at": timezone.now() + timedelta(days=1)},
+        109: {"rejected": "Возврат"},
+    }
+    for number, change in changes.items():
+        Conversion.objects.filter(pk=due_conversion(number, dana).pk).update(**change)
+    due_conversion(110, dana, 0)
+    said = {sale.number: sale.status for sale in selectors.sales_of(dana, selectors.select_sales(dana))}
+    assert (len(said), said[settled.lead_id]) == (10, "paid")
+    assert set(said.values()) == set(Status.values)
+    for status in Status.values:
+        found = selectors.sales_of(dana, selectors.select_sales(dana, status=status))
+        assert {sale.number for sale in found} == {number for number, name in said.items() if name == status}
+
+
+def test_a_lower_price_after_the_payment_leaves_the_sale_paid_and_says_what_is_deducted(cabinet, dana, manager):
     conversion = due_conversion(101, dana)
     pay(manager)
     take_back(conversion, 1000)
-    assert selectors.select_sales(dana).get(lead_id=101).status == "paid"
+    assert sale_of(dana, 101).status == "paid"
     assert selectors.select_balance(dana).available == -1000
+    assert "1 000 ₸ из этой суммы потом сняли: вычтем из следующей выплаты." in words(cabinet, "/r/sales/")
 
 
 def test_a_payout_says_where_it_is(cabinet, dana, manager):
