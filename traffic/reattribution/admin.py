@@ -95,18 +95,19 @@ class ReattributionRunAdmin(ReadOnlyAdmin):
         if request.method == "POST":
             return self._act(request, run)
         names = owner_names()
+        goes_on = run.state in GOING_ON  # then the page is asked for every two seconds: it tells how far it is, no more
         context = {
             **self.admin_site.each_context(request),
             "title": gettext("Re-attribution %(run)s") % {"run": f"№ {run.pk}"},
             "run": run,
             "period": self.period(run),
-            "goes_on": run.state in GOING_ON,
-            "silent": run.state in GOING_ON and run.active_at < silent_since(),
+            "goes_on": goes_on,
+            "silent": goes_on and run.active_at < silent_since(),
             "percent": 100 * run.looked_at // run.total if run.total else 100,
-            "moves": moves_of(run, names),
-            "left": run.moves.filter(undone=False).count(),
+            "moves": [] if goes_on else moves_of(run, names),
+            "left": 0 if goes_on else run.moves.filter(undone=False).count(),
             "may_act": self.has_add_permission(request),
-            "sales": sales_of(run, names),
+            "sales": [] if goes_on else sales_of(run, names),
             "shown": SHOWN,
         }
         return TemplateResponse(request, "traffic/reattribution.html", context)
