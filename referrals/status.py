@@ -51,25 +51,27 @@ COLOURS = {
 
 
 def with_status(
-    conversions: QuerySet[Conversion], now: datetime, referrer: Referrer | None = None, *, only: str = ""
+    conversions: QuerySet[Conversion], now: datetime, referrer: Referrer, *, only: str = ""
 ) -> QuerySet[Any]:
     """Annotate Conversions with `status`, `commission`, `open` (the part of it in no live payout), and the last live
-    payout's `payout_number` and `paid_on`: their own referrer's, or `referrer`'s, whose they may be no more.
+    payout's `payout_number` and `paid_on`, as a referrer sees them, whose they may be no more.
 
     `only` leaves those of one status. A page of a long list is quicker by `page_with_status`.
     """
-    return _with_status(conversions, now, _whose(referrer), referrer, only)
+    return _with_status(conversions, now, Q(standings__referrer=referrer), referrer, only)
 
 
 def page_with_status(pks: Sequence[int], now: datetime, referrer: Referrer | None = None) -> list[Any]:
-    """Return these Conversions, the page of a list, in this order, as with_status has them.
+    """Return these Conversions, the page of a list, in this order, as with_status has them; without a referrer, as
+    each one's own sees it.
 
     The ledger is asked for these alone, not for all that the list passed over.
     """
+    whose = Q(standings__referrer=F("referrer") if referrer is None else referrer)
     rows = _with_status(
         Conversion.objects.filter(pk__in=pks).select_related("referrer", "plan"),
         now,
-        _whose(referrer) & Q(standings__conversion__in=pks),
+        whose & Q(standings__conversion__in=pks),
         referrer,
     ).in_bulk()
     return [rows[pk] for pk in pks]
@@ -139,10 +141,6 @@ def _with_status(
         paid_on=F("standing__payout__paid_on"),
     )
     return _ruled(rows, rules, only)
-
-
-def _whose(referrer: Referrer | None) -> Q:
-    return Q(standings__referrer=F("referrer") if referrer is None else referrer)
 
 
 def _open(conversion: str, waits: Q) -> dict[Status, Q]:

@@ -9,7 +9,7 @@ from django.test import Client
 from django.urls import reverse
 
 from onai_project import roles
-from referrals.payouts import batches
+from referrals.payouts import batches, views
 from referrals.payouts.models import BankDetails, Payout, PayoutBatch
 from referrals.payouts.preview import select_preview
 from tests.onai_project.rows import make_user
@@ -136,6 +136,18 @@ def test_the_statement_masks_the_customer_and_the_account(office, payout):
     assert "•••• 0100" in page
     assert IBAN not in page
     assert "Сделка" not in page
+
+
+def test_a_payout_shows_the_first_entries_and_its_statement_all(office, batch, dana, manager, monkeypatch):
+    monkeypatch.setattr(views, "LINES_SHOWN", 2)
+    for number in (71, 72, 73):
+        due_conversion(number, dana)
+    (payout,) = confirm(batch, manager)
+    page = office.get(reverse("admin:payouts_payout_change", args=[payout.pk]))
+    assert [line.number for line in page.context["statement"].lines] == ["71", "72"]
+    assert "Ещё 1 запись есть в ведомости." in page.content.decode()
+    statement = office.get(reverse("admin:payouts_payout_statement", args=[payout.pk]))
+    assert [line.number for line in statement.context["statement"].lines] == ["71", "72", "73"]
 
 
 @pytest.mark.parametrize("role", [roles.HEAD_OF_TRAFFIC, roles.TARGETOLOGIST])
