@@ -92,7 +92,7 @@ def test_a_worker_killed_between_claim_and_commit_loses_nothing(own_database: Ow
     assert own_database.value("SELECT count(*) FROM all_sales_tracking WHERE state = 'won'") == 1
 
 
-@pytest.mark.parametrize("rounds", [1, pytest.param(12, marks=pytest.mark.long)])
+@pytest.mark.parametrize("rounds", [1, pytest.param(12, marks=[pytest.mark.long, pytest.mark.timeout(900)])])
 def test_kill_9_of_web_worker_and_database_loses_nothing_acknowledged(
     own_database: OwnDatabase, system: LiveSystem, rounds: int
 ):
