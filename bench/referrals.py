@@ -59,7 +59,7 @@ def referrals(short: bool) -> None:
 
     from referrals.cabinet import access, tokens
     from referrals.cabinet.models import OneTimeToken
-    from referrals.models import Referrer
+    from referrals.models import CommissionPlan, Referrer
     from referrals.payouts import batches
     from referrals.payouts.checks import ledger_check
     from referrals.payouts.models import Payout
@@ -69,6 +69,7 @@ def referrals(short: bool) -> None:
 
     rows = 2_000 if short else 100_000
     harness.execute("TRUNCATE referral_payout_batches, referral_bank_details CASCADE")
+    CommissionPlan.objects.create(name="Everyone's", kind="percent", value=10, valid_from="2020-01-01")
     harness.execute(_PEOPLE)
     harness.execute(_DETAILS)
     harness.execute(_CONVERSIONS, rows=rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from django.utils import timezone
@@ -28,7 +29,7 @@ from onai_project.admin_base import (
 from referrals import admin_plans as admin_plans
 from referrals import admin_referrers as admin_referrers
 from referrals.admin_decisions import buttons, decide_view
-from referrals.models import Conversion, Decision, Earning
+from referrals.models import Conversion, Decision, Earning, Referrer
 from referrals.status import COLOURS, Status, page_with_status, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
@@ -89,6 +90,22 @@ class DecisionInline(TabularInline):
         return False
 
 
+class CodeSearch:
+    """Search of a list by referrer: a whole code is that referrer alone, by the index, and not ref_12 for ref_1."""
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Find by a referrer's code, or by what else the list is searched by."""
+        referrer = Referrer.objects.filter(code=search_term.replace("\x00", "").strip().lower()).first()
+        if referrer is not None:
+            return queryset.filter(referrer=referrer), False
+        found: tuple[QuerySet[Any], bool] = super().get_search_results(  # type: ignore[misc]
+            request, queryset, search_term
+        )
+        return found
+
+
 class ConversionList(ChangeList):
     """Asks the ledger of the conversions on the page, and of no others."""
 
@@ -99,7 +116,7 @@ class ConversionList(ChangeList):
 
 
 @admin.register(Conversion)
-class ConversionAdmin(DealSearch, ReadOnlyAdmin):
+class ConversionAdmin(CodeSearch, DealSearch, ReadOnlyAdmin):
     change_form_before_template = "referrals/conversion_head.html"
     list_display = ("sale_date", "name", "amount", "referrer", "utm_source", "state_label", "payout", "deal")
     list_display_links = ("sale_date", "name")
@@ -167,7 +184,7 @@ class ConversionAdmin(DealSearch, ReadOnlyAdmin):
 
 
 @admin.register(Earning)
-class EarningAdmin(ReadOnlyAdmin):
+class EarningAdmin(CodeSearch, ReadOnlyAdmin):
     list_display = ("created_at", "referrer", "kind_label", "sum", "why", "conversion_link")
     list_filter = (("created_at", DayRangeFilter), "kind")
     list_select_related = ("referrer", "conversion")

@@ -35,16 +35,21 @@ FROM (
 GROUP BY GROUPING SETS ((state, referrer_id), (state, day))
 HAVING GROUPING(referrer_id) = 0 OR state = 'won'
 """
+# In two parts, hashed each; grouped by both at once, a year of entries would be sorted.
+_OF_PERIOD = """
+WHERE sale.sale_date >= %(start)s AND sale.sale_date < %(end)s
+  AND coalesce(entry.referrer_id = %(referrer)s::bigint, true)
+"""
 _ENTRIES = f"""
-SELECT GROUPING(referrer_id), referrer_id, day, {SUMS}
+SELECT 0, referrer_id, NULL::int, {SUMS} FROM ({POSTED} {_OF_PERIOD}) AS posted GROUP BY referrer_id
+UNION ALL
+SELECT 1, NULL, day, sum(amount), 0, 0, 0, 0
 FROM (
-    SELECT *, width_bucket(sale_date, %(midnights)s::timestamptz[]) AS day
-    FROM (
-        {POSTED} WHERE sale.sale_date >= %(start)s AND sale.sale_date < %(end)s
-          AND coalesce(entry.referrer_id = %(referrer)s::bigint, true)
-    ) AS posted
+    SELECT entry.amount, width_bucket(sale.sale_date, %(midnights)s::timestamptz[]) AS day
+    FROM referral_conversions AS sale JOIN referral_earnings AS entry ON entry.conversion_id = sale.id
+    {_OF_PERIOD}
 ) AS dated
-GROUP BY GROUPING SETS ((referrer_id), (day))
+GROUP BY day
 """  # noqa: S608
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
+from urllib.parse import urlencode
 
 from django.http import QueryDict
 from django.urls import reverse
@@ -81,7 +82,8 @@ def totals_table(data: ReferralDashboard) -> Table:
 
 def lines_table(data: ReferralDashboard, query: QueryDict = NO_QUERY) -> Table:
     """Return conversions and commission by referrer; a name leads to the entries behind it."""
-    entries = reverse("referral-dashboard-entries")
+    entries = reverse("referral-dashboard-entries") + address_with(query, {"referrer": None, "lines_sort": None})
+    entries += "" if entries.endswith("?") else "&"
     rows = [
         Row(
             {
@@ -91,7 +93,7 @@ def lines_table(data: ReferralDashboard, query: QueryDict = NO_QUERY) -> Table:
                 "trend": Change(line.totals.conversions, line.before.conversions).percent,
                 **commission_values(line.commission),
             },
-            links={"name": entries + address_with(query, {"referrer": line.referrer.code, "lines_sort": None})},
+            links={"name": entries + urlencode({"referrer": line.referrer.code})},
         )
         for line in data.lines
     ]

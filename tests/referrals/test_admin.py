@@ -102,6 +102,15 @@ def test_a_conversion_says_where_its_commission_is(noon, manager, dana, fields, 
 
 
 @pytest.mark.parametrize("model", ["conversion", "earning"])
+def test_a_code_finds_its_own_referrer_alone(manager, dana, model):
+    make_conversion(1, dana)
+    make_conversion(2, Referrer.objects.create(code="ref_dana2", claimed=True))
+    url = reverse(f"admin:referrals_{model}_changelist")
+    assert manager.get(url, {"q": "ref_dana"}).context["cl"].result_count == 1
+    assert manager.get(url, {"q": "ref_dan"}).context["cl"].result_count == 2
+
+
+@pytest.mark.parametrize("model", ["conversion", "earning"])
 def test_history_can_not_be_written(manager, dana, model):
     conversion = make_conversion(1, dana)
     row = conversion if model == "conversion" else conversion.earnings.get()
