@@ -343,30 +343,44 @@ def _is_deleted(state: State) -> bool:
 def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Observation]:
     """Return the observations in their order; the last is the one that the status register shows.
 
-    What that one overruled comes before it though dated later: it had arrived before.
+    What that one overruled comes before it though dated later: it had arrived before. So does an untimed hook come
+    before an answer that was asked for after it, for an answer says that nothing changed since its CRM time. Of such
+    latecomers those that tell the same stage are taken for the hooks of that very change, and come last.
     """
     if register is None:
         return []
     timed, untimed = register
     now: tuple[int, int, Seen]
     if timed is None or (untimed is not None and untimed[0] > timed[2][-1][1]):
-        now = (untimed[0][0], UNTIMED_RANK, Seen(*untimed[0]))
+        now, stage_now = (untimed[0][0], UNTIMED_RANK, Seen(*untimed[0])), untimed[1]
     else:
-        now = (timed[0] * SECOND, timed[1], Seen(*timed[2][-1][1]))
+        stage_now, seen = timed[2][-1]
+        now = (timed[0] * SECOND, timed[1], Seen(*seen))
     stages = list(observations)
     answers = [stage for stage in stages if stage.timed and stage.rank == RANKS[API]]
-    if answers:
-        stages = [stage if stage.timed or stage[:3] == now else _before_answers(stage, answers) for stage in stages]
-    return sorted(stages, key=lambda stage: (stage[:3] == now, stage[:3] > now, stage))
+    placed: list[tuple[Any, Observation]] = []
+    for stage in stages:
+        place: tuple[Any, ...]
+        if stage[:3] == now:
+            place = (2,)
+        elif not stage.timed and (answer := _answer_after(stage, answers)) is not None:
+            stage = stage._replace(at=answer.at)
+            place = (0, stage.at, stage.rank, _is_same(stage, answer.status_id, answer.pipeline_id), stage.seen)
+        elif stage[:3] > now:
+            place = (1, _is_same(stage, *stage_now), *stage[:3])
+        else:
+            place = (0, stage.at, stage.rank, False, stage.seen)
+        placed.append((place, stage))
+    return [stage for _, stage in sorted(placed)]
 
 
-def _before_answers(untimed: Observation, answers: Iterable[Observation]) -> Observation:
-    """Return an untimed observation where it belongs: before an answer that was asked for after it came.
+def _answer_after(untimed: Observation, answers: Iterable[Observation]) -> Observation | None:
+    """Return the last answer dated before an untimed observation and asked for after it; None where none is."""
+    return max((answer for answer in answers if answer.at < untimed.at and untimed.seen < answer.seen), default=None)
 
-    For an answer says that nothing changed since its CRM time: what came in between had been on its way.
-    """
-    known = (answer.at for answer in answers if answer.at < untimed.at and untimed.seen < answer.seen)
-    return untimed._replace(at=max(known, default=untimed.at))
+
+def _is_same(stage: Observation, status_id: int, pipeline_id: int | None) -> bool:
+    return stage.status_id == status_id and stage.pipeline_id in (None, pipeline_id)
 
 
 def _wins(

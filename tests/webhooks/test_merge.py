@@ -262,6 +262,14 @@ def test_an_untimed_hook_that_was_on_its_way_while_amocrm_answered_takes_no_win_
     assert again.number == 2
 
 
+@pytest.mark.parametrize("truth", [event(events.API, updated_at=at(1)), event(updated_at=at(1))])
+def test_untimed_hooks_that_came_in_the_wrong_order_make_one_win(truth: events.DealEvent):
+    deal = fold((5, event()), (6, event(status_id=str(OPEN))), (10, truth))
+    win = deal.win()
+    assert win is not None
+    assert (win.number, deal.past_wins) == (1, {})
+
+
 def test_a_delete_retried_after_a_restore_is_repaired_by_the_api():
     deal = fold(
         (1, event(updated_at=at(0))), (5, event("restore", last_modified=at(0))), (9, event("delete")),
