@@ -81,10 +81,12 @@ def collect_less() -> None:
 def run(stop: threading.Event, *, is_spare: bool = False) -> None:
     """Process whatever is due until `stop` is set. A lost database is raised: the worker begins again.
 
-    A spare hand looks less often while there is nothing for it.
+    A spare hand looks less often while there is nothing for it, and takes nothing that failed before: what kills the
+    process again is then alone in it.
     """
     while not stop.is_set():
-        new, again = _process_claimed(_CLAIM_NEW, BATCH), _process_claimed(_CLAIM_AGAIN, 1)
+        new = _process_claimed(_CLAIM_NEW, BATCH)
+        again = 0 if is_spare else _process_claimed(_CLAIM_AGAIN, 1)
         pulse.beat()
         if new < BATCH and not again:
             stop.wait(SPARE_PAUSE_SECONDS if is_spare and not new else PAUSE_SECONDS)

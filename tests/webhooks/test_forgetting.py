@@ -81,7 +81,7 @@ def everything() -> str:
 
 def state() -> list[Any]:
     return [
-        list(model._default_manager.order_by("pk").values(*fields))
+        list(model._default_manager.order_by(*fields[:2]).values(*fields))
         for model, fields in (
             (Deal, ["pk", "name", "price", "status_id", "utm_source", "won_at", "wins", "merge", "needs_check"]),
             (DealTransition, ["lead_id", "at", "status_id"]),
