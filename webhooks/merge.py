@@ -371,7 +371,7 @@ def _up_to_now(register: Any, observations: Iterable[Observation]) -> list[Obser
         else:
             place = (0, stage.at, stage.rank, False, stage.seen)
         placed.append((place, stage))
-    return [stage for _, stage in sorted(placed)]
+    return [stage for _, stage in sorted(placed, key=lambda pair: pair[0])]
 
 
 def _answer_after(untimed: Observation, answers: Iterable[Observation]) -> Observation | None:
@@ -422,11 +422,6 @@ def _wins(
 def won_pipelines(observations: Iterable[Observation], until: tuple[int, int, Seen]) -> set[int]:
     """Return the pipelines in which the deal had been seen won by then: whose business an event was."""
     return {seen.pipeline_id or 0 for seen in observations if seen.status_id == WON and seen[:3] <= until}
-
-
-def micros(moment: datetime) -> int:
-    """Return an aware datetime as unix microseconds, exactly (a float would round)."""
-    return (moment - EPOCH) // timedelta(microseconds=1)
 
 
 def from_micros(value: int) -> datetime:
