@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
-from threading import Barrier
 from typing import Any
 
-from django.db import connection
 from django.db.models import QuerySet
 
-from webhooks import inbox
+from webhooks import inbox, second_process
 from webhooks.deals import lock_deals
 from webhooks.models import Deal, WebhookDelivery, WebhookLog
 from webhooks.signals import Failures, tell
 from webhooks.transient import in_transaction
+
+# Batches that the second process of a replay has: one in work and one to go on with.
+GIVEN = 2
 
 
 def select_deliveries(
@@ -49,29 +50,34 @@ def select_deliveries(
 def replay(deliveries: QuerySet[WebhookDelivery], *, after: int = 0) -> Iterator[tuple[int, int]]:
     """Process these deliveries again by the same code as live ones, oldest first; yield (how many, last id) by batch.
 
-    Two batches are in hand: while PostgreSQL writes one, the other is decoded. Whatever order they end in, they are
-    yielded in their own, so `after` a yielded id it can go on. It may be stopped at any time and run again: what is
-    done twice changes nothing. Nobody is told by message.
+    A second process takes what it can; the first batch, and what that one has no hand for, is processed here. Whatever
+    order they end in, they are yielded in their own, so `after` a yielded id it can go on. It may be stopped at any
+    time and run again: what is done twice changes nothing. Nobody is told by message.
     """
-    with ThreadPoolExecutor(inbox.HANDS) as pool:
-        in_hand: deque[tuple[list[int], Future[None]]] = deque()
-        try:
-            # What still waits is the worker's, and news: people are to be told of it.
-            stored = deliveries.filter(body__isnull=False).exclude(status=WebhookDelivery.Status.RECEIVED)
-            for batch in _batches(stored, after):
-                in_hand.append((batch, pool.submit(inbox.process, batch, live=False)))
-                if len(in_hand) > inbox.HANDS:
-                    yield _ended(*in_hand.popleft())
-            while in_hand:
+    # What still waits is the worker's, and news: people are to be told of it.
+    stored = deliveries.filter(body__isnull=False).exclude(status=WebhookDelivery.Status.RECEIVED)
+    with second_process.pool() as second:
+        in_hand: deque[tuple[list[int], Future[None] | None]] = deque()
+        for place, batch in enumerate(_batches(stored, after)):
+            given = sum(work is not None and not work.done() for _, work in in_hand)
+            if place and given < GIVEN:
+                in_hand.append((batch, second.submit(second_process.process, batch)))
+            else:
+                inbox.process(batch, live=False)
+                in_hand.append((batch, None))
+            while in_hand and _is_done(in_hand[0][1]):
                 yield _ended(*in_hand.popleft())
-        finally:
-            together = Barrier(inbox.HANDS)
-            for _ in range(inbox.HANDS):
-                pool.submit(_close_connection, together)
+        while in_hand:
+            yield _ended(*in_hand.popleft())
 
 
-def _ended(batch: list[int], work: Future[None]) -> tuple[int, int]:
-    work.result()
+def _is_done(work: Future[None] | None) -> bool:
+    return work is None or work.done()
+
+
+def _ended(batch: list[int], work: Future[None] | None) -> tuple[int, int]:
+    if work is not None:
+        work.result()
     return len(batch), batch[-1]
 
 
@@ -84,12 +90,6 @@ def _batches(rows: QuerySet[Any], after: int) -> Iterator[list[int]]:
     while batch := list(rows.filter(pk__gt=after).order_by("pk").values_list("pk", flat=True)[: inbox.BATCH]):
         yield batch
         after = batch[-1]
-
-
-def _close_connection(together: Barrier) -> None:
-    """Close this thread's connection; nobody leaves before all are here, so each of them does it."""
-    together.wait()
-    connection.close()
 
 
 def resync(app: str, *, after: int = 0) -> Iterator[tuple[int, int, Failures]]:
