@@ -25,5 +25,11 @@ def check_ledger_daily(timestamp: int) -> None:
     due_since = day_start(today()) + CHECK_HOUR
     if timezone.now() < due_since or LedgerCheck.objects.filter(started_at__gte=due_since).exists():
         return
+    check_ledger_now()
+
+
+@app.task(queueing_lock="check_ledger_now")
+def check_ledger_now() -> None:
+    """Check the ledger, as a person asked for it; asked twice before it began, it is done once."""
     check = ledger_check()
     log.info("Ledger checked", wrong=check.wrong, seconds=round(check.seconds, 1))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.auth.models import User
 from django.core import signing
 from django.core.exceptions import PermissionDenied
+from django.db import transaction
 from django.db.models import Count, Sum
 from django.forms import Form
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
@@ -16,16 +18,18 @@ from django.shortcuts import get_object_or_404, redirect
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
+from procrastinate.exceptions import AlreadyEnqueued
 
 from onai_project.admin_base import label
 from onai_project.money import money
 from onai_project.periods import today
 from referrals.payouts import bank, batches, wording
-from referrals.payouts.checks import findings_of, ledger_check
+from referrals.payouts.checks import findings_of
 from referrals.payouts.forms import PaidForm, ResultsForm
 from referrals.payouts.models import LedgerCheck, Payout, PayoutBatch
 from referrals.payouts.preview import select_preview
 from referrals.payouts.statements import select_statement
+from referrals.payouts.tasks import check_ledger_now
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CHANGE = "payouts.change_payoutbatch"
@@ -173,12 +177,24 @@ def check_page(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def check_run(request: HttpRequest) -> HttpResponse:
-    """Check the ledger now."""
+    """Let the worker check the ledger now, wait for it, and lead to what it found.
+
+    `after` is the last check before: the next one is the one that is waited for.
+    """
     if not request.user.has_perm("payouts.view_ledgercheck"):
         raise PermissionDenied
-    if request.method != "POST":
+    if request.method == "POST":
+        last = LedgerCheck.objects.first()
+        with suppress(AlreadyEnqueued), transaction.atomic():
+            check_ledger_now.defer()
+        return redirect(f"{request.path}?after={last.pk if last else 0}")
+    if "after" not in request.GET:
         return redirect("admin:payouts_ledgercheck_changelist")
-    return redirect("admin:payouts_ledgercheck_change", ledger_check().pk)
+    checks = LedgerCheck.objects.filter(pk__gt=number_of(request.GET["after"])).order_by("pk")
+    if (check := checks.first()) is not None:
+        return redirect("admin:payouts_ledgercheck_change", check.pk)
+    context = {**admin.site.each_context(request), "title": _("The ledger is being checked")}
+    return TemplateResponse(request, "payouts/checking.html", context)
 
 
 def number_of(object_id: str) -> int:

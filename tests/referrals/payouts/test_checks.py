@@ -8,12 +8,15 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 from django.urls import reverse
+from procrastinate.contrib.django.models import ProcrastinateJob
 
 from notifications import alarms
+from onai_project import roles
 from referrals.payouts import batches, tasks
 from referrals.payouts.checks import CHECKS, ledger_check
 from referrals.payouts.models import LedgerCheck, Payout
 from tests import bodies
+from tests.onai_project.rows import make_user
 from tests.referrals.payouts.conftest import confirm, pay, today
 from webhooks import inbox
 from webhooks.models import Deal, WebhookDelivery
@@ -158,10 +161,23 @@ def test_the_worker_checks_once_a_day_in_the_small_hours(books):
         assert LedgerCheck.objects.count() == 2
 
 
-def test_the_page_checks_now_and_shows_what_is_wrong(books, manager, client):
+def test_the_worker_checks_when_somebody_asks_and_the_page_waits_for_it(books, manager, client):
     client.force_login(manager)
+    LedgerCheck.objects.create(seconds=1, wrong=0, findings={})
     unguarded("UPDATE referral_payouts SET amount = 1 WHERE state = 'paid'")
-    answer = client.post(reverse("admin:payouts_ledgercheck_run"), follow=True)
-    page = answer.content.decode()
+    run = reverse("admin:payouts_ledgercheck_run")
+    waits = client.post(run).url
+    assert client.post(run).url == waits
+    jobs = ProcrastinateJob.objects.filter(task_name="referrals.payouts.tasks.check_ledger_now")
+    assert jobs.count() == 1, "asked twice, done once"
+    assert f'content="2; url={waits}"' in client.get(waits).content.decode()
+    tasks.check_ledger_now()
+    page = client.get(waits, follow=True).content.decode()
     assert f"{books.pk} 1 20000" in page
     assert "1 строка неверна" in page
+
+
+def test_the_page_that_waits_is_nobody_elses(client):
+    client.force_login(make_user("someone", role=roles.HEAD_OF_TRAFFIC))
+    assert client.post(reverse("admin:payouts_ledgercheck_run")).status_code == 403
+    assert not ProcrastinateJob.objects.filter(task_name="referrals.payouts.tasks.check_ledger_now").exists()
