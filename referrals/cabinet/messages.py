@@ -171,8 +171,8 @@ def _bold(title: str, text: str) -> str:
 
 
 def _sale(entry: Earning) -> str:
-    initials = selectors.masked(entry.conversion.lead_name)
-    return f"№ {entry.conversion.lead_id} {quoted(initials)}, {wording.day(entry.conversion.sale_date)}"
+    which = f"№ {entry.conversion.lead_id} {quoted(selectors.masked(entry.conversion.lead_name))}".strip()
+    return f"{which}, {wording.day(entry.conversion.sale_date)}"
 
 
 def _entry(message: CabinetMessage) -> Earning:

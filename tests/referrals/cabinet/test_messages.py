@@ -56,6 +56,13 @@ def test_a_commission_taken_back_is_told_with_the_reason(chat, sender, api):
     assert "Причина: продажа отменена" in api.texts[1]
 
 
+def test_a_deal_without_a_name_is_told_by_its_number_alone(chat, sender, api):
+    tell(name=None)
+    sender.send_pending()
+    lead_id = Earning.objects.get().conversion.lead_id
+    assert f"Продажа: № {lead_id}, " in api.texts[0]
+
+
 def test_what_was_taken_back_before_it_was_told_is_never_told(chat, sender, api):
     tell()
     tell(status=bodies.LOST, at=NOW + 60)
