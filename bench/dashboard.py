@@ -7,7 +7,6 @@ from datetime import timedelta
 
 from django.contrib.auth import get_user_model
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 
 from bench import harness
@@ -99,15 +98,15 @@ def _permissions() -> list[object]:
 
 
 def _measure(prefix: str, user: object, urls: dict[str, str]) -> None:
-    client = Client()
+    client = harness.web_client()
     client.force_login(user)
     for name, url in urls.items():
-        client.get(url, HTTP_HOST="127.0.0.1")
+        client.get(url)
         times = []
         for _ in range(5):
             started = time.perf_counter()
             with CaptureQueriesContext(connection) as queries:
-                response = client.get(url, HTTP_HOST="127.0.0.1")
+                response = client.get(url)
                 if response.streaming:
                     b"".join(response)
             times.append((time.perf_counter() - started) * 1000)

@@ -38,6 +38,7 @@ import psycopg
 django.setup()
 
 from django.db import connection
+from django.test import Client
 
 from tests.system import LiveSystem
 
@@ -97,6 +98,13 @@ def execute(query: str, **parameters: Any) -> None:
     """Run one statement."""
     with connection.cursor() as cursor:
         cursor.execute(query, parameters)
+
+
+def web_client() -> Client:
+    """Return a client of the site in this process, which is then set up as the web server's processes are."""
+    import onai_project.wsgi  # noqa: F401
+
+    return Client(HTTP_HOST="127.0.0.1")
 
 
 def processor_ms() -> float:

@@ -6,7 +6,6 @@ import time
 from datetime import timedelta
 
 from django.contrib.auth import get_user_model
-from django.test import Client
 from django.test.utils import override_settings
 
 from bench import harness
@@ -97,7 +96,7 @@ def referrals(short: bool) -> None:
         "referral_payout_items",
     ):
         harness.execute(f"VACUUM ANALYZE {table}")
-    client = Client(HTTP_HOST="127.0.0.1")
+    client = harness.web_client()
     client.force_login(user)
     token = tokens.token_issue(referrer=Referrer.objects.get(code="ref_1"), purpose=OneTimeToken.Purpose.SIGN_IN)
     secret = access.session_begin(token=token)
