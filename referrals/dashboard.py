@@ -40,16 +40,18 @@ _OF_PERIOD = """
 WHERE sale.sale_date >= %(start)s AND sale.sale_date < %(end)s
   AND coalesce(entry.referrer_id = %(referrer)s::bigint, true)
 """
-_ENTRIES = f"""
-SELECT 0, referrer_id, NULL::int, {SUMS} FROM ({POSTED} {_OF_PERIOD}) AS posted GROUP BY referrer_id
-UNION ALL
-SELECT 1, NULL, day, sum(amount), 0, 0, 0, 0
+_ACCRUED = f"""
+SELECT 1, NULL::bigint, day, sum(amount), 0, 0, 0, 0
 FROM (
     SELECT entry.amount, width_bucket(sale.sale_date, %(midnights)s::timestamptz[]) AS day
     FROM referral_conversions AS sale JOIN referral_earnings AS entry ON entry.conversion_id = sale.id
     {_OF_PERIOD}
 ) AS dated
 GROUP BY day
+"""  # noqa: S608
+_ENTRIES = f"""
+SELECT 0, referrer_id, NULL::int, {SUMS} FROM ({POSTED} {_OF_PERIOD}) AS posted GROUP BY referrer_id
+UNION ALL {_ACCRUED}
 """  # noqa: S608
 
 
@@ -147,7 +149,10 @@ class Before:
 
 @dataclass(frozen=True, slots=True)
 class _Sums:
-    """One period: won conversions and commission by referrer and by day, and what was taken back."""
+    """One period: won conversions and commission by referrer and by day, and what was taken back.
+
+    `commissions` is empty where nobody asked what stands between them and the referrers.
+    """
 
     by_referrer: dict[int, Totals]
     by_day: dict[date, Totals]
@@ -188,7 +193,7 @@ def referral_dashboard(
     compared = previous_period(period, timezone.localdate(now, zone()))
     conversions = conversions_of(period, referrer)
     won = conversions.filter(state=Conversion.State.WON)
-    sums, before = _sums(period, referrer, now), _sums(compared, referrer, now)
+    sums, before = _sums(period, referrer, now), _sums(compared, referrer)
     held = _held()
     latest = list(won.order_by("-sale_date", "-pk").values_list("pk", flat=True)[:LATEST])
     return ReferralDashboard(
@@ -282,8 +287,11 @@ def _lines(sums: _Sums, before: _Sums) -> list[Line]:
     return lines
 
 
-def _sums(period: Period, referrer: Referrer | None, now: datetime) -> _Sums:
-    """Read a period in two queries: its conversions and its entries, each by referrer and by day at once."""
+def _sums(period: Period, referrer: Referrer | None, now: datetime | None = None) -> _Sums:
+    """Read a period in two queries, its conversions and its entries, each by referrer and by day at once.
+
+    Without `now`, what the entries add up to by day alone.
+    """
     values: dict[str, Any] = {
         "start": period.start,
         "end": period.end,
@@ -304,7 +312,7 @@ def _sums(period: Period, referrer: Referrer | None, now: datetime) -> _Sums:
                 sums = replace(sums, reversed=sums.reversed + totals)
             else:
                 sums.by_referrer[key] = totals
-        cursor.execute(_ENTRIES, values)
+        cursor.execute(_ACCRUED if now is None else _ENTRIES, values)
         for of_day, key, day, accrued, paid, in_payout, hold, waiting in cursor.fetchall():
             if of_day:
                 sums.accrued_by_day[days[day]] = accrued
