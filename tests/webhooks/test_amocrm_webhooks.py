@@ -75,6 +75,16 @@ def test_the_old_secret_is_right_while_it_is_valid(crm: FakeAmoCrm):
     assert "as it should be" in run("status")
 
 
+def test_install_replaces_the_hooks_with_other_secrets_after_the_new_one_stands(crm: FakeAmoCrm):
+    old = [OURS.replace(SECRET, other) for other in ("the-old-one", "forgotten")] + ["https://other.example/x"]
+    crm.hooks = [{"destination": url, "settings": list(EVENTS), "disabled": False} for url in old]
+    said = run("install")
+    assert said.count("removed https://hooks.example.kz/webhook/amocrm\n") == 2
+    assert said.endswith("as it should be\n")
+    assert "forgotten" not in said
+    assert {hook["destination"] for hook in crm.hooks} == {OURS, "https://other.example/x"}
+
+
 def test_remove_takes_ours_and_leaves_others(crm: FakeAmoCrm):
     crm.hooks = [{"destination": url, "settings": [], "disabled": False} for url in (OURS, "https://other.example/x")]
     assert run("remove") == "removed https://hooks.example.kz/webhook/amocrm\n"

@@ -85,11 +85,15 @@ def shown(hook: Item) -> str:
     return str(hook.get("destination")).partition("?")[0]
 
 
+def query_of(hook: Item) -> str:
+    """Return what follows a hook's address: the secret, as `key=…`."""
+    return str(hook.get("destination")).partition("?")[2]
+
+
 def _is_addressed(hook: Item) -> bool:
     """Return whether the hook leads to a door, any of them, with a secret that opens it."""
     doors = {f"{settings.SITE_URL}{endpoint.path}" for endpoint in registry.endpoints()}
-    address, _, query = str(hook.get("destination")).partition("?")
-    return address in doors and query in {f"key={secret}" for secret in settings.AMOCRM_WEBHOOK_SECRETS}
+    return shown(hook) in doors and query_of(hook) in {f"key={secret}" for secret in settings.AMOCRM_WEBHOOK_SECRETS}
 
 
 def _is_due() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -49,16 +50,30 @@ class Command(BaseCommand):
             )
 
     def install(self, amocrm: api.Api) -> None:
-        """Make the hook with the first secret, or give it its events again; then show it."""
-        amocrm.add_webhook(hook.destination(settings.AMOCRM_WEBHOOK_SECRETS[0]), hook.EVENTS)
+        """Make the hook with the first secret, or give it its events again; remove those with others, and show it.
+
+        In this order: no event falls between the two. A hook with another secret would tell everything twice, and be
+        refused once that secret is gone.
+        """
+        address = hook.destination(settings.AMOCRM_WEBHOOK_SECRETS[0])
+        amocrm.add_webhook(address, hook.EVENTS)
+        secret = address.partition("?")[2]
+        self._remove(amocrm, [one for one in _to_the_doors(amocrm) if hook.query_of(one) != secret])
         self.status(amocrm)
 
     def remove(self, amocrm: api.Api) -> None:
         """Remove every hook to this site's door."""
-        ours = [one for one in amocrm.webhooks() if hook.leads_to_a_door(one)]
-        for one in ours:
-            amocrm.remove_webhook(str(one["destination"]))
-            self.stdout.write(f"removed {hook.shown(one)}")
+        ours = _to_the_doors(amocrm)
+        self._remove(amocrm, ours)
         if not ours:
             self.stdout.write("there was no hook to this site")
         hook.look(amocrm)
+
+    def _remove(self, amocrm: api.Api, hooks: Sequence[api.Item]) -> None:
+        for one in hooks:
+            amocrm.remove_webhook(str(one["destination"]))
+            self.stdout.write(f"removed {hook.shown(one)}")
+
+
+def _to_the_doors(amocrm: api.Api) -> list[api.Item]:
+    return [one for one in amocrm.webhooks() if hook.leads_to_a_door(one)]
