@@ -307,6 +307,8 @@ def command(*arguments: str) -> str:
         ([], "📊 Итоги дня: 20.12.2025"),
         (["daily"], "📊 Итоги дня: 20.12.2025"),
         (["daily", "--date", "2025-12-01"], "📊 Итоги дня: 01.12.2025"),
+        (["daily", "--date", "2025-12-21"], "📊 Итоги дня: 21.12.2025"),
+        (["weekly", "--date", "2025-12-21"], "📊 Итоги недели: 15.12.2025 – 21.12.2025"),
         (["weekly"], "📊 Итоги недели: 08.12.2025 – 14.12.2025"),
         (["weekly", "--date", "2025-12-03"], "📊 Итоги недели: 01.12.2025 – 07.12.2025"),
     ],
@@ -330,8 +332,10 @@ def test_the_command_sends_it_once():
 
 
 def test_the_command_sends_nothing_of_a_day_that_is_not_over():
-    with pytest.raises(CommandError, match="not over"):
+    with pytest.raises(CommandError, match="not over yet: see with --dry-run"):
         command("daily", "--date", "2025-12-21")
+    with pytest.raises(CommandError, match="not begun"):
+        command("daily", "--date", "2025-12-22", "--dry-run")
 
 
 def test_the_command_says_where_to_enter_a_chat():

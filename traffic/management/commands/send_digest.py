@@ -30,8 +30,10 @@ class Command(BaseCommand):
         day = options["date"] or latest_date(kind, today())
         if kind == DigestKind.WEEKLY:
             day = date.fromordinal(day.toordinal() - day.weekday())
-        if day > latest_date(kind, today()):
-            raise CommandError(f"{day} is not over yet.")
+        if day > today():
+            raise CommandError(f"{day} has not begun yet.")
+        if day > latest_date(kind, today()) and not dry_run:
+            raise CommandError(f"{day} is not over yet: see with --dry-run how it stands.")
         self.stdout.write(plain(digest_text(kind=kind, date=day)))
         if dry_run:
             return
