@@ -1,7 +1,8 @@
 """The worker's loop: stored deliveries → deals → the apps → the log, in one transaction a batch.
 
 The pending rows are the queue. Claiming them is a statement of its own, committed first: it counts the attempt and sets
-when the next one is due, so a body that kills the process is counted, too (law 6). What failed once is processed alone.
+when the next one is due, so a body that kills the process is counted, too (law 6). What failed once is processed alone;
+what a process left behind when it or the database died is first tried again in small company, for most of it is well.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ HANDS = 2
 PAUSE_SECONDS = 0.05
 # And how long one of those beside the first that found nothing.
 SPARE_PAUSE_SECONDS = 0.5
+# How many of those that were left behind are tried again together. One that kills the process again delays the others.
+COMPANY = 20
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
 RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
 MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
@@ -66,7 +69,8 @@ WHERE delivery.id = new.id
 # Of a body that is stored apart the length is known without reading it.
 _SIZES = "SELECT id, coalesce(octet_length(body), 0) FROM webhook_deliveries WHERE id = ANY(%s::bigint[])"
 _CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
-_CLAIM_AGAIN = _CLAIM.format(which="attempts > 0", last=len(RETRY_SECONDS))
+_CLAIM_LEFT = _CLAIM.format(which="attempts = 1 AND status = 'received'", last=len(RETRY_SECONDS))
+_CLAIM_AGAIN = _CLAIM.format(which="attempts > 0 AND (attempts > 1 OR status = 'failed')", last=len(RETRY_SECONDS))
 
 
 def collect_less() -> None:
@@ -86,15 +90,19 @@ def run(stop: threading.Event, *, is_spare: bool = False) -> None:
     """
     while not stop.is_set():
         new = _process_claimed(_CLAIM_NEW, BATCH)
-        again = 0 if is_spare else _process_claimed(_CLAIM_AGAIN, 1)
+        again = 0 if is_spare else _process_again()
         pulse.beat()
         if new < BATCH and not again:
             stop.wait(SPARE_PAUSE_SECONDS if is_spare and not new else PAUSE_SECONDS)
 
 
 def process_due() -> int:
-    """Process one batch of new deliveries and one that failed before; return how many there were."""
-    return _process_claimed(_CLAIM_NEW, BATCH) + _process_claimed(_CLAIM_AGAIN, 1)
+    """Process one batch of new deliveries and some of an earlier attempt; return how many there were."""
+    return _process_claimed(_CLAIM_NEW, BATCH) + _process_again()
+
+
+def _process_again() -> int:
+    return _process_claimed(_CLAIM_LEFT, COMPANY) + _process_claimed(_CLAIM_AGAIN, 1)
 
 
 def _process_claimed(claim: str, limit: int) -> int:

@@ -352,14 +352,17 @@ def test_a_body_that_kills_the_process_ends_dead(monkeypatch: pytest.MonkeyPatch
     assert (delivery.status, delivery.error_message) == (Status.DEAD, "the worker died while processing it")
 
 
-def test_what_failed_once_is_processed_alone(monkeypatch: pytest.MonkeyPatch):
-    store(bodies.hook(1, at=T), attempts=1)
+@pytest.mark.parametrize(("attempts", "status"), [(1, Status.FAILED), (2, Status.RECEIVED)])
+def test_what_failed_once_or_was_left_behind_twice_is_processed_alone(
+    monkeypatch: pytest.MonkeyPatch, attempts: int, status: str
+):
+    store(bodies.hook(1, at=T), attempts=attempts, status=status)
     with connection.cursor() as cursor:  # for a table of one row the planner joins so that a LIMIT within was repeated
         cursor.execute("ANALYZE webhook_deliveries")
         for choice in ("hashjoin", "mergejoin", "material", "memoize"):
             cursor.execute(f"SET LOCAL enable_{choice} = off")
     for lead in range(2, 5):
-        store(bodies.hook(lead, at=T), attempts=1)
+        store(bodies.hook(lead, at=T), attempts=attempts, status=status)
     store(bodies.hook(9, at=T))
     batches: list[int] = []
     process = inbox.process
@@ -371,6 +374,23 @@ def test_what_failed_once_is_processed_alone(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inbox, "process", counted)
     drain()
     assert max(batches) == 1
+    assert Sale.objects.count() == 5
+
+
+def test_what_was_left_behind_once_is_tried_again_in_small_company(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inbox, "COMPANY", 3)
+    for lead in range(1, 6):
+        store(bodies.hook(lead, at=T), attempts=1)
+    batches: list[int] = []
+    process = inbox.process
+
+    def counted(ids: Sequence[int]) -> None:
+        batches.append(len(ids))
+        process(ids)
+
+    monkeypatch.setattr(inbox, "process", counted)
+    drain()
+    assert [size for size in batches if size] == [3, 2]
     assert Sale.objects.count() == 5
 
 
