@@ -1,4 +1,4 @@
-"""Replay in one process: all rows new, then unchanged, at growing tables."""
+"""Replay: all rows new, then unchanged, at growing tables."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def timed(ids: list[int]) -> float:
 
 
 def replay(short: bool) -> None:
-    """Deliveries a second in one process, and how the rate holds while the tables grow to a million."""
+    """Deliveries a second of a replay, and how the rate holds while the tables grow to a million."""
     inbox.collect_less()
     total = 0
     for size in (600,) if short else (10_000, 100_000, 1_000_000):

@@ -10,7 +10,8 @@ import pytest
 
 from onai_project.database import BASE_DIR
 
-pytestmark = pytest.mark.processes
+# A time that only a hang reaches.
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
 
 
 def test_every_benchmark_runs_and_tells_its_figures():
@@ -20,7 +21,7 @@ def test_every_benchmark_runs_and_tells_its_figures():
         env={**os.environ, "DJANGO_SETTINGS_MODULE": "onai_project.settings"},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     assert run.returncode == 0, run.stderr
     for figure in (
