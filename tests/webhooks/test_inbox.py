@@ -352,6 +352,19 @@ def test_a_body_that_kills_the_process_ends_dead(monkeypatch: pytest.MonkeyPatch
     assert (delivery.status, delivery.error_message) == (Status.DEAD, "the worker died while processing it")
 
 
+def sizes_of_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that the sizes of all batches from now on are added to."""
+    batches: list[int] = []
+    process = inbox.process
+
+    def counted(ids: Sequence[int]) -> None:
+        batches.append(len(ids))
+        process(ids)
+
+    monkeypatch.setattr(inbox, "process", counted)
+    return batches
+
+
 @pytest.mark.parametrize(("attempts", "status"), [(1, Status.FAILED), (2, Status.RECEIVED)])
 def test_what_failed_once_or_was_left_behind_twice_is_processed_alone(
     monkeypatch: pytest.MonkeyPatch, attempts: int, status: str
@@ -364,14 +377,7 @@ def test_what_failed_once_or_was_left_behind_twice_is_processed_alone(
     for lead in range(2, 5):
         store(bodies.hook(lead, at=T), attempts=attempts, status=status)
     store(bodies.hook(9, at=T))
-    batches: list[int] = []
-    process = inbox.process
-
-    def counted(ids: Sequence[int]) -> None:
-        batches.append(len(ids))
-        process(ids)
-
-    monkeypatch.setattr(inbox, "process", counted)
+    batches = sizes_of_batches(monkeypatch)
     drain()
     assert max(batches) == 1
     assert Sale.objects.count() == 5
@@ -381,14 +387,7 @@ def test_what_was_left_behind_once_is_tried_again_in_small_company(monkeypatch: 
     monkeypatch.setattr(inbox, "COMPANY", 3)
     for lead in range(1, 6):
         store(bodies.hook(lead, at=T), attempts=1)
-    batches: list[int] = []
-    process = inbox.process
-
-    def counted(ids: Sequence[int]) -> None:
-        batches.append(len(ids))
-        process(ids)
-
-    monkeypatch.setattr(inbox, "process", counted)
+    batches = sizes_of_batches(monkeypatch)
     drain()
     assert [size for size in batches if size] == [3, 2]
     assert Sale.objects.count() == 5
