@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
@@ -39,6 +40,12 @@ HANDS = 2
 PAUSE_SECONDS = 0.05
 # And how long one of those beside the first that found nothing.
 SPARE_PAUSE_SECONDS = 0.5
+# A claimed row leaves a dead entry in the index of the queue until the next vacuum, a minute away: under load a claim
+# would read ten thousands of them. So a hand looks only at what became due since its last claim, and a little before,
+# for a commit that took longer. At these intervals the first hand looks at all of it.
+LATE_SECONDS = 1
+WHOLE_SECONDS = 5.0
+BEGINNING = "-infinity"
 # How many of those that were left behind are tried again together. One that kills the process again delays the others.
 COMPANY = 20
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
@@ -50,7 +57,7 @@ TOO_MUCH = "54"
 # Materialized: within a join the planner may run the inner query once for each row, and its LIMIT with it.
 _CLAIM = """
 WITH due AS MATERIALIZED (
-    SELECT id FROM webhook_deliveries
+    SELECT id, next_attempt_at FROM webhook_deliveries
     WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp() AND {which}
     ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
@@ -58,7 +65,7 @@ UPDATE webhook_deliveries AS delivery
 SET attempts = attempts + 1,
     next_attempt_at = statement_timestamp() + make_interval(secs => (%(delays)s::int[])[least(attempts + 1, {last})])
 FROM due WHERE delivery.id = due.id
-RETURNING delivery.id, delivery.attempts, delivery.quiet
+RETURNING delivery.id, delivery.attempts, delivery.quiet, (SELECT max(next_attempt_at) FROM due)::text
 """
 _MARK = """
 UPDATE webhook_deliveries AS delivery
@@ -66,9 +73,15 @@ SET status = new.status, error_message = new.error_message, processed_at = now()
 FROM json_to_recordset(%s::json) AS new(id bigint, status text, error_message text, quiet boolean)
 WHERE delivery.id = new.id
 """
+# What a batch reads is in memory or on an SSD. At PostgreSQL's default, made for disks that turn, it would read young
+# tables whole, for each batch again.
+_BY_INDEX = "SET LOCAL random_page_cost = 1.1"
 # Of a body that is stored apart the length is known without reading it.
 _SIZES = "SELECT id, coalesce(octet_length(body), 0) FROM webhook_deliveries WHERE id = ANY(%s::bigint[])"
-_CLAIM_NEW = _CLAIM.format(which="attempts = 0", last=len(RETRY_SECONDS))
+_CLAIM_NEW = _CLAIM.format(
+    which="attempts = 0 AND next_attempt_at >= %(since)s::timestamptz - make_interval(secs => %(late)s)",
+    last=len(RETRY_SECONDS),
+)
 _CLAIM_LEFT = _CLAIM.format(which="attempts = 1 AND status = 'received'", last=len(RETRY_SECONDS))
 _CLAIM_AGAIN = _CLAIM.format(which="attempts > 0 AND (attempts > 1 OR status = 'failed')", last=len(RETRY_SECONDS))
 
@@ -88,33 +101,50 @@ def run(stop: threading.Event, *, is_spare: bool = False) -> None:
     A spare hand looks less often while there is nothing for it, and takes nothing that failed before: what kills the
     process again is then alone in it.
     """
+    since = BEGINNING
+    whole = time.monotonic()
     while not stop.is_set():
-        new = _process_claimed(_CLAIM_NEW, BATCH)
+        if not is_spare and time.monotonic() >= whole:
+            since, whole = BEGINNING, time.monotonic() + WHOLE_SECONDS
+        claimed = _claim(_CLAIM_NEW, BATCH, since)
+        if claimed:
+            since = claimed[0].until
+        _process_claimed(claimed)
         again = 0 if is_spare else _process_again()
         pulse.beat()
-        if new < BATCH and not again:
-            stop.wait(SPARE_PAUSE_SECONDS if is_spare and not new else PAUSE_SECONDS)
+        if len(claimed) < BATCH and not again:
+            stop.wait(SPARE_PAUSE_SECONDS if is_spare and not claimed else PAUSE_SECONDS)
 
 
 def process_due() -> int:
     """Process one batch of new deliveries and some of an earlier attempt; return how many there were."""
-    return _process_claimed(_CLAIM_NEW, BATCH) + _process_again()
+    return _process_claimed(_claim(_CLAIM_NEW, BATCH)) + _process_again()
+
+
+class _Claimed(NamedTuple):
+    id: int
+    attempts: int  # this one included
+    quiet: bool
+    until: str  # until when all that was claimed with it was due
 
 
 def _process_again() -> int:
-    return _process_claimed(_CLAIM_LEFT, COMPANY) + _process_claimed(_CLAIM_AGAIN, 1)
+    return _process_claimed(_claim(_CLAIM_LEFT, COMPANY)) + _process_claimed(_claim(_CLAIM_AGAIN, 1))
 
 
-def _process_claimed(claim: str, limit: int) -> int:
+def _claim(claim: str, limit: int, since: str = BEGINNING) -> list[_Claimed]:
     with connection.cursor() as cursor:
-        cursor.execute(claim, {"delays": RETRY_SECONDS, "limit": limit})
-        claimed = cursor.fetchall()
-    exhausted = [delivery_id for delivery_id, attempts, _ in claimed if attempts > MAX_ATTEMPTS]
-    for delivery_id in exhausted:
-        _give_up(delivery_id, because(WORKER_DIED))
-    left = [(delivery_id, quiet) for delivery_id, attempts, quiet in claimed if attempts <= MAX_ATTEMPTS]
-    process([delivery_id for delivery_id, quiet in left if not quiet])
-    if history := [delivery_id for delivery_id, quiet in left if quiet]:
+        cursor.execute(claim, {"delays": RETRY_SECONDS, "limit": limit, "since": since, "late": LATE_SECONDS})
+        return [_Claimed(*row) for row in cursor.fetchall()]
+
+
+def _process_claimed(claimed: Sequence[_Claimed]) -> int:
+    left = [row for row in claimed if row.attempts <= MAX_ATTEMPTS]
+    for row in claimed:
+        if row.attempts > MAX_ATTEMPTS:
+            _give_up(row.id, because(WORKER_DIED))
+    process([row.id for row in left if not row.quiet])
+    if history := [row.id for row in left if row.quiet]:
         process(history, quiet=True)
     return len(claimed)
 
@@ -182,6 +212,8 @@ def _process_batch(delivery_ids: Sequence[int], live: bool, quiet: bool) -> None
 
 def _process_locked(delivery_ids: Sequence[int], live: bool, quiet: bool) -> list[tuple[str, str]]:
     """Do the batch's work inside its transaction; return (source, outcome) of each delivery."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_INDEX)
     deliveries = lock_deliveries(delivery_ids)
     told = [(delivery, index, event) for delivery in deliveries for index, event in delivery.deal_events()]
     failures: Failures = {}

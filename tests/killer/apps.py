@@ -26,5 +26,6 @@ class KillerConfig(AppConfig):
             return decode(body, content_type)
 
         form.decode = deadly
-        inbox.RETRY_SECONDS[:] = [0] * len(inbox.RETRY_SECONDS)
+        # Not 0: that is a claim's lease, too, and the other hand would have a part of the same batch at once.
+        inbox.RETRY_SECONDS[:] = [2] * len(inbox.RETRY_SECONDS)
         inbox.MAX_ATTEMPTS = 3

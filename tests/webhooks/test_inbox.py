@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -419,6 +421,56 @@ def test_the_date_of_a_sale_stays_when_the_deal_moves_on_and_when_it_is_taken_ba
     Sale.objects.all().delete()
     list(resync("traffic"))
     assert Sale.objects.filter(state="reversed", sale_date=closed).exists()
+
+
+class Turns(threading.Event):
+    """A stop that calls `at_rest` whenever the loop rests, and is set after so many rests."""
+
+    def __init__(self, most: int, at_rest: Callable[[int], None]) -> None:
+        super().__init__()
+        self.rests, self.most, self.at_rest = 0, most, at_rest
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.rests += 1
+        self.at_rest(self.rests)
+        if self.rests == self.most:
+            self.set()
+        return self.is_set()
+
+
+@pytest.mark.parametrize(("is_spare", "found_at"), [(False, 3), (True, None)])
+def test_what_was_committed_late_is_found_when_the_first_hand_looks_at_all_of_the_queue(
+    monkeypatch: pytest.MonkeyPatch, is_spare: bool, found_at: int | None
+):
+    store(bodies.hook(1, at=T))
+    clock = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    found: list[int] = []
+
+    def at_rest(rest: int) -> None:
+        nonlocal clock
+        if rest == 1:  # a commit that took longer than LATE_SECONDS
+            late = store(bodies.hook(2, at=T))
+            WebhookDelivery.objects.filter(pk=late.pk).update(next_attempt_at=Now() - timedelta(seconds=10))
+        elif not found and Sale.objects.count() == 2:
+            found.append(rest)
+        if rest == 2:
+            clock += inbox.WHOLE_SECONDS
+
+    inbox.run(Turns(5, at_rest), is_spare=is_spare)
+    assert found == ([found_at] if found_at else [])
+
+
+def test_what_arrives_after_a_claim_is_claimed_at_the_next_turn():
+    store(bodies.hook(1, at=T))
+    sales: list[int] = []
+
+    def at_rest(rest: int) -> None:
+        sales.append(Sale.objects.count())
+        store(bodies.hook(1 + rest, at=T))
+
+    inbox.run(Turns(3, at_rest), is_spare=True)
+    assert sales == [1, 2, 3]
 
 
 def test_what_was_tried_before_is_found_beside_a_long_queue():
