@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from notifications import outbox as outbox_module
@@ -153,3 +155,20 @@ def test_a_long_queue_of_a_chat_that_rests_costs_nothing(chat: TelegramChat, out
     assert pages() <= before + 10
     found = outbox_module.oldest_due(SalesNotification, resting=[chat.pk], is_common_resting=True)
     assert found == row
+
+
+@pytest.mark.parametrize("to_common", [True, False])
+def test_the_oldest_of_a_long_queue_are_read_without_the_others(chat: TelegramChat, to_common: bool):
+    SalesNotification.objects.bulk_create(
+        SalesNotification(lead_id=n, chat=None if to_common else chat, sale_date=timezone.now()) for n in range(5_000)
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE sales_notifications")
+    with CaptureQueriesContext(connection) as queries:
+        due = outbox_module.due_of_chat(SalesNotification, None if to_common else chat.pk, 30)
+    assert [row.lead_id for row in due] == list(range(30))
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {queries.captured_queries[-1]['sql']}")
+        plan = json.dumps(cursor.fetchone()[0])
+    assert "salesnotification_waiting" in plan
+    assert "Sort" not in plan
