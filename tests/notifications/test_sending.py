@@ -166,7 +166,7 @@ def test_the_oldest_of_a_long_queue_are_read_without_the_others(chat: TelegramCh
         cursor.execute("ANALYZE sales_notifications")
     with CaptureQueriesContext(connection) as queries:
         due = outbox_module.due_of_chat(SalesNotification, None if to_common else chat.pk, 30)
-    assert [row.lead_id for row in due] == list(range(30))
+    assert [row.pk for row in due] == list(SalesNotification.objects.order_by("pk").values_list("pk", flat=True)[:30])
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {queries.captured_queries[-1]['sql']}")
         plan = json.dumps(cursor.fetchone()[0])
