@@ -32,12 +32,16 @@ LOCK = 0x6F6E6169_0000000A
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check with its name, unique and stable, and its title for people; `told`: its alarms go to Telegram."""
+    """A check with its name, unique and stable, and its title for people.
+
+    `told`: its alarms go to Telegram; `anew`: also when the problem is another one than before.
+    """
 
     name: str
     title: str | Promise
     problem: Callable[[], str]
     told: bool = True
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +55,19 @@ class Finding:
 _checks: dict[str, Check] = {}
 
 
-def register(name: str, title: str | Promise, *, told: bool = True) -> Callable[[Callable[[], str]], Callable[[], str]]:
+def register(
+    name: str, title: str | Promise, *, told: bool = True, anew: bool = False
+) -> Callable[[Callable[[], str]], Callable[[], str]]:
     """Add the decorated function to the checks. Raises ValueError for a name that another function has.
 
-    Not `told`: the page and `check_health` have it, and something else tells the administrators.
+    Not `told`: the page and `check_health` have it, and something else tells the administrators. `anew`: what the check
+    says counts something that must not hide behind what was told before, so each change of it is an alarm of its own.
     """
 
     def decorate(problem: Callable[[], str]) -> Callable[[], str]:
         if name in _checks and _checks[name].problem is not problem:
             raise ValueError(f"there is an alarm {name!r} already")
-        _checks[name] = Check(name, title, problem, told)
+        _checks[name] = Check(name, title, problem, told, anew)
         return problem
 
     return decorate
@@ -93,13 +100,19 @@ def look_and_tell() -> list[Finding]:
         findings = look()
         wrong = {finding.check.name: finding.problem for finding in findings if finding.problem}
         standing = {alarm.name: alarm for alarm in Alarm.objects.filter(ended_at=None)}
+        changed = set()
         for name, alarm in standing.items():
             if name not in wrong:
                 Alarm.objects.filter(pk=alarm.pk).update(ended_at=Now())
                 _tell(alarm, AlarmMessage.Kind.ENDED)
-            elif alarm.text != wrong[name]:
+            elif alarm.text == wrong[name]:
+                continue
+            elif name in _checks and _checks[name].anew:
+                Alarm.objects.filter(pk=alarm.pk).update(ended_at=Now())
+                changed.add(name)
+            else:
                 Alarm.objects.filter(pk=alarm.pk).update(text=wrong[name])
-        for name in wrong.keys() - standing.keys():
+        for name in (wrong.keys() - standing.keys()) | changed:
             _tell(Alarm.objects.create(name=name, text=wrong[name]), AlarmMessage.Kind.STARTED)
             log.error("alarm", alarm=name, text=wrong[name])
     return findings

@@ -83,7 +83,7 @@ def worker() -> str:
     return _("No worker has been seen lately: deliveries are stored, and wait. Start it: manage.py worker")
 
 
-@register("dead", gettext_lazy("No dead deliveries"))
+@register("dead", gettext_lazy("No dead deliveries"), anew=True)
 def dead() -> str:
     """Say so as long as there are deliveries that were tried too often."""
     count = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.DEAD).count()

@@ -176,8 +176,16 @@ DATABASES: dict[str, dict[str, Any]] = {
         "CONN_HEALTH_CHECKS": True,
     }
 }
-# 2 s is libpq's least: AmoCRM waits no longer for an answer.
-DATABASES["default"].setdefault("OPTIONS", {}).setdefault("connect_timeout", 2)
+# 2 s is libpq's least: AmoCRM waits no longer for an answer. Of a server that vanished, no packet ever says so: without
+# the others a worker would wait for two hours.
+DATABASES["default"]["OPTIONS"] = {
+    "connect_timeout": 2,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 
 # --- Language, time -----------------------------------------------------------------------------
 LANGUAGE_CODE = env.str("LANGUAGE_CODE", default="ru")

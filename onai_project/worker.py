@@ -92,7 +92,7 @@ def keep_running(name: str, loop: Loop, stop: threading.Event) -> None:
             loop(stop)
         except DATABASE_AWAY as error:
             logger.warning("Database is away", loop=name, error=str(error.__cause__ or error).strip(), again_in=delay)
-        except Exception:
+        except BaseException:  # a SystemExit out of some library would end this thread without a word
             logger.exception("Loop crashed", loop=name, again_in=delay)
         finally:
             connections.close_all()

@@ -22,8 +22,10 @@ MAX_LENGTH = 300
 LOCK = 0x63757374_00000000
 
 
-def save(people: Iterable[Item]) -> None:
+def save(people: Iterable[Item]) -> dict[int, str]:
     """Store contacts as the API tells them; one that is there already stays as it is. Who follows their deals is told.
+
+    Returns those whose deals some receiver could not take, each with what it said: they are to be told of again.
 
     The deals are told of in a transaction of their own, after the contacts are there: whoever took in one of them
     meanwhile held its customer's lock (law 5: deals, then customers).
@@ -39,8 +41,13 @@ def save(people: Iterable[Item]) -> None:
         bulk.insert(Contact, _FIELDS, rows, ignore_conflicts=True)
     with transaction.atomic():
         won = Deal.objects.filter(contact_id__in=contacts, won_at__isnull=False)
-        if deals := lock_deals(list(won.values_list("lead_id", flat=True))):
-            tell(deals, live=False)
+        deals = lock_deals(list(won.values_list("lead_id", flat=True)))
+        failures, _ = tell(deals, live=False) if deals else ({}, 0)
+    return {
+        deal.contact_id: "; ".join(failures[deal.lead_id])
+        for deal in deals
+        if deal.contact_id is not None and deal.lead_id in failures
+    }
 
 
 def lock_customers(contact_ids: Iterable[int]) -> None:

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from webhooks import contacts, questions
 from webhooks.amocrm.api import MOST_IDS, Api, Item, Refused, Trouble, Unavailable, configured, paused_seconds
 from webhooks.models import ApiQuestion, Source, WebhookDelivery
-from webhooks.reasons import NOT_IN_AMOCRM
+from webhooks.reasons import NOT_IN_AMOCRM, RECEIVER_FAILED
 
 log = structlog.get_logger("webhooks")
 
@@ -126,10 +126,13 @@ def _ask_for_deals(api: Api, ids: list[int]) -> list[int]:
 
 def _ask_for_contacts(api: Api, ids: list[int]) -> list[int]:
     people = api.contacts(ids)
-    contacts.save(people)
-    found = sorted(_ids(people))
-    questions.settle(Kind.CONTACT, found)
-    return sorted(set(ids) - set(found))
+    failed = contacts.save(people)
+    for contact_id, error in failed.items():
+        log.error("AmoCRM API: an app could not take a contact's deals", contact=contact_id, error=error)
+        questions.note(Kind.CONTACT, [contact_id], RECEIVER_FAILED)
+    found = _ids(people)
+    questions.settle(Kind.CONTACT, sorted(found - failed.keys()))
+    return sorted(set(ids) - found)
 
 
 def _ids(items: Sequence[Item]) -> set[int]:

@@ -42,11 +42,12 @@ PAUSE_SECONDS = 0.05
 SPARE_PAUSE_SECONDS = 0.5
 # A claimed row leaves a dead entry in the index of the queue until the next vacuum, a minute away: under load a claim
 # would read ten thousands of them. So a hand looks only at what became due since its last claim, and a little before,
-# for a commit that took longer. At these intervals the first hand looks at all of it.
+# for a commit that took longer. At these intervals it looks at all of it.
 LATE_SECONDS = 1
 WHOLE_SECONDS = 5.0
 BEGINNING = "-infinity"
-# How many of those that were left behind are tried again together. One that kills the process again delays the others.
+# How many of those that were left behind are tried again together (one that kills the process again delays the others),
+# and how many of those that failed, each alone, before newcomers have their turn.
 COMPANY = 20
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
 RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
@@ -58,7 +59,7 @@ TOO_MUCH = "54"
 _CLAIM = """
 WITH due AS MATERIALIZED (
     SELECT id, next_attempt_at FROM webhook_deliveries
-    WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp() AND {which}
+    WHERE status IN ('received', 'failed') AND {which}
     ORDER BY next_attempt_at, id LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 )
 UPDATE webhook_deliveries AS delivery
@@ -78,12 +79,18 @@ WHERE delivery.id = new.id
 _BY_INDEX = "SET LOCAL random_page_cost = 1.1"
 # Of a body that is stored apart the length is known without reading it.
 _SIZES = "SELECT id, coalesce(octet_length(body), 0) FROM webhook_deliveries WHERE id = ANY(%s::bigint[])"
+# A new one is due whatever the time it bears: a clock may have been set back since.
 _CLAIM_NEW = _CLAIM.format(
     which="attempts = 0 AND next_attempt_at >= %(since)s::timestamptz - make_interval(secs => %(late)s)",
     last=len(RETRY_SECONDS),
 )
-_CLAIM_LEFT = _CLAIM.format(which="attempts = 1 AND status = 'received'", last=len(RETRY_SECONDS))
-_CLAIM_AGAIN = _CLAIM.format(which="attempts > 0 AND (attempts > 1 OR status = 'failed')", last=len(RETRY_SECONDS))
+_CLAIM_LEFT = _CLAIM.format(
+    which="attempts = 1 AND status = 'received' AND next_attempt_at <= statement_timestamp()", last=len(RETRY_SECONDS)
+)
+_CLAIM_AGAIN = _CLAIM.format(
+    which="attempts > 0 AND (attempts > 1 OR status = 'failed') AND next_attempt_at <= statement_timestamp()",
+    last=len(RETRY_SECONDS),
+)
 
 
 def collect_less() -> None:
@@ -104,7 +111,7 @@ def run(stop: threading.Event, *, is_spare: bool = False) -> None:
     since = BEGINNING
     whole = time.monotonic()
     while not stop.is_set():
-        if not is_spare and time.monotonic() >= whole:
+        if time.monotonic() >= whole:
             since, whole = BEGINNING, time.monotonic() + WHOLE_SECONDS
         claimed = _claim(_CLAIM_NEW, BATCH, since)
         if claimed:
@@ -129,7 +136,12 @@ class _Claimed(NamedTuple):
 
 
 def _process_again() -> int:
-    return _process_claimed(_claim(_CLAIM_LEFT, COMPANY)) + _process_claimed(_claim(_CLAIM_AGAIN, 1))
+    count = _process_claimed(_claim(_CLAIM_LEFT, COMPANY))
+    for _ in range(COMPANY):
+        if not _process_claimed(_claim(_CLAIM_AGAIN, 1)):
+            break
+        count += 1
+    return count
 
 
 def _claim(claim: str, limit: int, since: str = BEGINNING) -> list[_Claimed]:

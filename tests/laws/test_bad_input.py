@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import httpx
 import pytest
 from django.db import transaction
 from django.test import Client
@@ -15,6 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests import bodies
+from tests.laws.conftest import OwnDatabase
+from tests.system import LiveSystem
 from traffic.models import Sale
 from webhooks import deliveries, inbox
 from webhooks.models import WebhookDelivery, WebhookLog
@@ -175,3 +178,29 @@ def test_one_poison_among_500_good_ones(monkeypatch: pytest.MonkeyPatch):
     inbox.process_again([poison])
     inbox.process_due()
     assert Sale.objects.count() == 501
+
+
+@pytest.mark.processes
+@pytest.mark.timeout(280)
+def test_mutated_bodies_over_http_leave_web_and_worker_well(own_database: OwnDatabase, system: LiveSystem):
+    web, worker = system.start_web(), system.start_worker()
+    chance = random.Random(7)
+    count = 300
+    with httpx.Client(timeout=10) as client:
+        for number in range(count):
+            body, content_type = chance.choice(seeds())
+            for mutate in chance.sample(MUTATIONS, chance.randrange(3)):
+                body = mutate(body, chance)
+            answer = client.post(web.url + chance.choice(PATHS), content=body, headers={"Content-Type": content_type})
+            assert answer.status_code in (200, 400), (number, answer.text)
+    unprocessed = "SELECT count(*) FROM webhook_deliveries WHERE status NOT IN ('processed', 'invalid')"
+    deadline = time.monotonic() + 60
+    while own_database.value(unprocessed):
+        assert time.monotonic() < deadline, own_database.rows(
+            "SELECT status, count(*) FROM webhook_deliveries GROUP BY 1"
+        )
+        time.sleep(0.1)
+    assert own_database.value("SELECT count(*) FROM webhook_deliveries") == count
+    assert worker.process.poll() is None
+    assert web.process.poll() is None
+    assert b"Traceback" not in worker.log.read_bytes()

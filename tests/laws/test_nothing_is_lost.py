@@ -23,7 +23,9 @@ PATH = "/webhook/amocrm/traffic"
 
 def post(client: httpx.Client, url: str, lead_id: int) -> int | None:
     """Post a won deal; return the status, None where the connection broke."""
-    body = bodies.hook(lead_id, at=int(time.time()), price=1000, utm_source=f"ref_{lead_id % 5}")
+    body = bodies.hook(
+        lead_id, at=int(time.time()), price=1000, utm_source=f"ref_{lead_id % 5}" if lead_id % 2 else "kenesary"
+    )
     try:
         return client.post(url + PATH, content=body, headers={"Content-Type": bodies.FORM}).status_code
     except httpx.TransportError:
@@ -133,9 +135,12 @@ def test_kill_9_of_web_worker_and_database_loses_nothing_acknowledged(
     sold = [lead for (lead,) in own_database.rows("SELECT lead_id FROM all_sales_tracking WHERE state = 'won'")]
     assert len(sold) == len(set(sold))
     assert acknowledged <= set(sold)
+    referred = sum(lead % 2 for lead in sold)
     earned = "SELECT count(*), sum(amount) FROM referral_earnings"
-    assert own_database.rows(earned) == [(len(sold), 100 * len(sold))]
+    assert own_database.rows(earned) == [(referred, 100 * referred)]
     assert own_database.value("SELECT count(*) FROM deals") == len(sold)
+    told = "SELECT count(*), count(DISTINCT lead_id) FROM sales_notifications WHERE kind = 'sale'"
+    assert own_database.rows(told) == [(len(sold) - referred,) * 2]
 
 
 @pytest.mark.parametrize("other", ["POST /webhook/amocrm/traffic?key=wrong", "GET /health/ready"])

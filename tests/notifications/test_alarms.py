@@ -81,6 +81,20 @@ def test_an_alarm_is_told_once_when_it_starts_and_once_when_it_ends(leak: dict[s
     assert ended.render() == "✅ <b>Снова в порядке: Протечка &lt;b&gt;&amp;</b>"
 
 
+def test_another_dead_delivery_is_told_of_beside_one_that_nobody_mended():
+    chat = TelegramChat.objects.create(chat_id=-9, kind=TelegramChat.Kind.ADMIN)
+    Heartbeat.objects.create(name="inbox", seen_at=timezone.now())
+    for _ in range(2):
+        WebhookDelivery.objects.create(source="amocrm", body=b"", status="dead")
+        alarms.look_and_tell()
+        alarms.look_and_tell()
+    told = AlarmMessage.objects.filter(alarm__name="dead").order_by("id")
+    assert [(row.chat, row.kind) for row in told] == [(chat, "started")] * 2
+    first, second = (row.alarm.text for row in told)
+    assert first != second
+    assert Alarm.objects.filter(name="dead", ended_at=None).count() == 1
+
+
 def test_without_a_chat_the_alarm_stands_all_the_same(leak: dict[str, Any]):
     leak["problem"] = "water"
     alarms.look_and_tell()

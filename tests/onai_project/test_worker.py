@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 
 import pytest
 
+from onai_project import worker
 from tests.onai_project.checkouts import Checkout, say_until, wait_for
 
 pytestmark = pytest.mark.processes
@@ -53,3 +55,18 @@ def test_it_starts_and_ends_without_a_database(checkout):
     said = say_until(process, "Database is away")
     assert "Traceback" not in said
     end(process, checkout)
+
+
+def test_a_loop_that_something_told_to_exit_begins_again(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(worker, "FIRST_DELAY", 0.01)
+    stop = threading.Event()
+    begun: list[int] = []
+
+    def loop(stop: threading.Event) -> None:
+        begun.append(1)
+        if len(begun) < 3:
+            raise SystemExit
+        stop.set()
+
+    worker.keep_running("loop", loop, stop)
+    assert len(begun) == 3

@@ -306,3 +306,23 @@ def test_a_contact_without_phone_and_mail_is_stored_as_it_is(crm: FakeAmoCrm, am
     ask(amo)
     contact = Contact.objects.get()
     assert (contact.name, contact.phone, contact.email, due("contact")) == ("", "", "", [])
+
+
+def test_a_contact_whose_deals_an_app_could_not_take_is_told_of_again(
+    crm: FakeAmoCrm, amo: Api, monkeypatch: pytest.MonkeyPatch
+):
+    crm.contacts[7] = {"id": 7, "name": None, "custom_fields_values": None}
+    crm.put(1, at=T, status=WON, price=5, utm_source="ref_dana", contact=7)
+    arrive(bodies.hook(1, at=T, utm_source="ref_dana"))
+    monkeypatch.setattr("webhooks.contacts.tell", lambda deals, **_: ({1: ["referrals: no"]}, 1))
+    enrichment.ask_due(amo)
+    drain()
+    let_the_time_come()
+    enrichment.ask_due(amo)
+    question = ApiQuestion.objects.get(kind="contact")
+    assert (question.object_id, question.error) == (7, "an app could not take the deal")
+    assert due("contact") == [7]
+    monkeypatch.undo()
+    let_the_time_come()
+    ask(amo)
+    assert due("contact") == []

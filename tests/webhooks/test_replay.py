@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -15,12 +16,15 @@ from tests import bodies
 from traffic.models import Sale, SalesNotification
 from webhooks import inbox
 from webhooks.models import Source, WebhookDelivery, WebhookLog
+from webhooks.reasons import WORKER_DIED, because
 from webhooks.replay import replay, resync, select_deliveries
 from webhooks.retention import drop_bodies
+from webhooks.tasks import drop_old_bodies
 
 # Replay has connections of its own, which see only what is committed.
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("seeded")]
 NOW = int(time.time())
+CONNECTION = ("dbname", "user", "password", "host", "port")
 TABLES = (
     "webhook_deliveries", "webhook_logs", "deals", "deal_transitions", "all_sales_tracking", "sales_notifications",
     "referrers", "referral_conversions", "referral_earnings",
@@ -229,6 +233,16 @@ def test_a_mended_setting_leaves_no_stale_log_row(settings: Any):
     assert WebhookLog.objects.get().lead_id == 1
 
 
+def test_what_kills_the_process_is_left_out_unless_it_is_named(history: list[int]):
+    WebhookDelivery.objects.filter(pk=history[0]).update(status="dead", error_message=because(WORKER_DIED))
+    WebhookDelivery.objects.filter(pk=history[1]).update(status="dead", error_message="processing failed")
+    out = command("replay_webhooks", "--all")
+    assert "1 are left out, for they kill the process" in out
+    assert list(WebhookDelivery.objects.filter(status="dead").values_list("pk", flat=True)) == [history[0]]
+    assert "left out" not in command("replay_webhooks", "--id", str(history[0]))
+    assert not WebhookDelivery.objects.filter(status="dead").exists()
+
+
 # --- retention ----------------------------------------------------------------------------------
 
 
@@ -243,6 +257,28 @@ def test_old_bodies_are_dropped_and_the_log_stays(history: list[int]):
 
 def test_young_bodies_stay(history: list[int]):
     assert sum(drop_bodies(datetime.now(UTC) - timedelta(days=1))) == 0
+
+
+@pytest.mark.parametrize(("days", "left"), [(0, 12), (31, 12), (29, 0)])
+def test_the_setting_says_after_how_many_days_bodies_are_dropped(
+    history: list[int], settings: Any, days: int, left: int
+):
+    WebhookDelivery.objects.update(received_at=datetime.now(UTC) - timedelta(days=30))
+    settings.WEBHOOK_BODY_DAYS = days
+    drop_old_bodies(timestamp=0)
+    assert WebhookDelivery.objects.filter(body__isnull=False).count() == left
+
+
+def test_retention_passes_by_what_somebody_works_on(history: list[int]):
+    connect = {key: value for key, value in connection.get_connection_params().items() if key in CONNECTION}
+    with psycopg.connect(**connect) as other, connection.cursor() as cursor:
+        other.execute("SELECT 1 FROM webhook_deliveries WHERE id = %s FOR UPDATE", [history[4]])
+        cursor.execute("SET lock_timeout = '2s'")
+        try:
+            assert sum(drop_bodies(datetime.now(UTC) + timedelta(minutes=1))) == 11
+        finally:
+            cursor.execute("RESET lock_timeout")
+    assert WebhookDelivery.objects.get(body__isnull=False).pk == history[4]
 
 
 def test_retention_goes_on_where_it_ended(history: list[int], monkeypatch: pytest.MonkeyPatch):

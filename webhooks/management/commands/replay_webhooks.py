@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
 from webhooks import inbox
 from webhooks.models import Source, WebhookDelivery, WebhookLog
 from webhooks.moments import read_moment
 from webhooks.progress import Progress
+from webhooks.reasons import WORKER_DIED, because
 from webhooks.replay import replay, select_deliveries
 
 
@@ -47,6 +49,10 @@ class Command(BaseCommand):
                 "Say which deliveries: --id, --status, --source, --lead, --since, --until, or --all for every one."
             )
         deliveries = select_deliveries(**filters).filter(pk__gt=options["after"])
+        deadly = Q(status=WebhookDelivery.Status.DEAD, error_message=because(WORKER_DIED))
+        if not options["id"] and (left_out := deliveries.filter(deadly).count()):
+            deliveries = deliveries.exclude(deadly)
+            self.stdout.write(f"{left_out} are left out, for they kill the process that reads them: name them by --id")
         total = deliveries.count()
         self.stdout.write(f"{total} deliveries")
         if unreadable := deliveries.filter(body__isnull=True).count():
