@@ -17,9 +17,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from onai_project.admin_base import EMPTY, PanelAdmin, label, list_link, money
+from onai_project.csv_rows import CsvError, checked_text
 from referrals.dashboard import with_balance
 from referrals.models import Referrer
-from referrals.referrers import Import, code_clean, decoded, referrer_save, referrers_import, referrers_read
+from referrals.referrers import Import, code_clean, referrer_save, referrers_import, referrers_read
 
 
 class ReferrerForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -124,7 +125,11 @@ class ImportForm(forms.Form):
         """Put what the file says into `text`."""
         values = super().clean() or self.cleaned_data
         upload = values.get("file")
-        text = decoded(upload.read()) if upload else values.get("checked")
+        try:
+            text = checked_text(upload.read()) if upload else values.get("checked")
+        except CsvError as error:
+            self.add_error("file", str(error))
+            return values
         if not text:
             self.add_error("file", _("Choose a file."))
         return {**values, "text": text or ""}

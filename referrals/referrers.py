@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from django.core.exceptions import ValidationError
@@ -13,6 +11,7 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils.translation import gettext as _
 
+from onai_project.csv_rows import CsvError, csv_rows
 from referrals.judgement import email_key, phone_key
 from referrals.ledger import reconsider_referrer
 from referrals.models import Referrer, ReferrerGroup
@@ -90,17 +89,12 @@ def referrer_save(referrer: Referrer) -> None:
         reconsider_referrer(referrer)
 
 
-def decoded(data: bytes) -> str:
-    """Return a file's text: UTF-8, or what Excel in Russian saves."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("cp1251", "replace")
-
-
 def referrers_read(text: str) -> Import:
     """Read a CSV table (commas, semicolons or tabs; a head line) and judge every line of it."""
-    lines = list(_table(text))
+    try:
+        lines = [(line, cells) for line, cells in csv_rows(text) if any(cell.strip() for cell in cells)]
+    except CsvError as error:
+        return Import(problem=_("Line %(n)s: %(text)s") % {"n": error.line, "text": error})
     if not lines:
         return Import(problem=_("The file is empty."))
     head = [_column(title) for title in lines[0][1]]
@@ -172,16 +166,6 @@ def _judge(cells: Sequence[tuple[int, dict[str, str]]]) -> list[Row]:
         row = Row(line, code, cell.get("name", ""), phone, email, group, tuple(dict.fromkeys(errors)), code in claimed)
         rows.append(row)
     return rows
-
-
-def _table(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the lines that say something, with their numbers; the delimiter is the head's most frequent."""
-    head = text.partition("\n")[0]
-    delimiter = max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
-    for values in reader:
-        if any(value.strip() for value in values):
-            yield reader.line_num, values
 
 
 def _column(title: str) -> str:

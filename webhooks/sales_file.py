@@ -19,6 +19,8 @@ REQUIRED = ("lead_id", "sale_date")
 # What AmoCRM gives to deals, and what the database can hold.
 _LEAD_ID = re.compile(r"[1-9]\d{0,17}", re.ASCII)
 _PRICE = re.compile(r"\d{1,13}(?:[.,]\d{1,4})?", re.ASCII)
+# 490 to one person, 490 000 to another.
+_AMBIGUOUS_PRICE = re.compile(r"\d+[.,]\d{3}", re.ASCII)
 _SPACES = re.compile(r"[\s\u00a0\u202f]")
 _DATES = ("%Y-%m-%d", "%d.%m.%Y")
 _TIMES = ("", " %H:%M", " %H:%M:%S", "T%H:%M", "T%H:%M:%S")
@@ -155,6 +157,9 @@ def _sale(
     price = _SPACES.sub("", row.get("price", ""))
     if price and not _PRICE.fullmatch(price):
         problems.append(f"price is no sum: {row['price'][:40]!r}")
+    elif _AMBIGUOUS_PRICE.fullmatch(price):
+        whole = re.sub(r"[.,]", "", price)
+        problems.append(f"price can be read in two ways: {row['price'][:40]!r}; write {whole}, or two digits behind")
     pipeline = row.get("pipeline_id") or str(pipeline_id or "")
     if not _LEAD_ID.fullmatch(pipeline):
         problems.append(f"pipeline_id is no pipeline's number: {pipeline[:40]!r}")

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_noop
 from openpyxl import Workbook, load_workbook
 from openpyxl.utils.exceptions import InvalidFileException
 
+from onai_project.csv_rows import CsvError, csv_rows, decoded
 from onai_project.periods import parse_day, today
 from referrals.payouts.batches import payout_mark_failed, payouts_mark_paid
 from referrals.payouts.models import Payout, PayoutBatch
@@ -125,7 +126,9 @@ def results_read(*, content: bytes, batch: PayoutBatch) -> Results:
     """
     try:
         lines = _lines(content)
-    except (UnicodeDecodeError, BadZipFile, InvalidFileException, KeyError, csv.Error, ValueError):
+    except CsvError as error:
+        return Results([], [(error.line, str(error))])
+    except (UnicodeDecodeError, BadZipFile, InvalidFileException, KeyError, ValueError):
         return Results([], [(0, _("This is neither a CSV nor an XLSX file."))])
     if len(lines) > MAX_ROWS:
         return Results([], [(0, _("The file has more than %(count)d lines.") % {"count": MAX_ROWS})])
@@ -177,18 +180,13 @@ def results_apply(*, token: str, by: User) -> tuple[int, int]:
 
 def _lines(content: bytes) -> list[tuple[int, list[str]]]:
     """Return the rows that are not empty, with their numbers from 1."""
-    rows: Iterable[Sequence[Any]]
+    rows: Iterable[tuple[int, Sequence[Any]]]
     if content.startswith(b"PK"):
         sheet = load_workbook(io.BytesIO(content), read_only=True, data_only=True).worksheets[0]
-        rows = sheet.iter_rows(max_row=MAX_ROWS + 2, max_col=40, values_only=True)
+        rows = enumerate(sheet.iter_rows(max_row=MAX_ROWS + 2, max_col=40, values_only=True), 1)
     else:
-        try:
-            text = content.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            text = content.decode("cp1251")
-        heading = text.split("\n", 1)[0]
-        rows = csv.reader(io.StringIO(text), delimiter=max(";,\t", key=heading.count))
-    numbered = ((number, [_cell(value) for value in row]) for number, row in enumerate(rows, 1))
+        rows = csv_rows(decoded(content))
+    numbered = ((number, [_cell(value) for value in row]) for number, row in rows)
     return [(number, row) for number, row in numbered if any(row)]
 
 

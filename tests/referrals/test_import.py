@@ -7,7 +7,7 @@ from django.urls import reverse
 
 from onai_project import roles
 from referrals.models import Conversion, Referrer, ReferrerGroup
-from referrals.referrers import ALPHABET, decoded, referrers_import, referrers_read
+from referrals.referrers import ALPHABET, referrers_import, referrers_read
 from tests.onai_project.rows import make_user
 from tests.referrals.helpers import tell, won
 
@@ -72,8 +72,13 @@ def test_a_file_that_is_none_says_so(text: str, problem: str):
     assert problem in referrers_read(text).problem
 
 
-def test_excels_encoding_is_read():
-    assert decoded("имя\nДана".encode("cp1251")) == decoded("\ufeffимя\nДана".encode()) == "имя\nДана"
+def test_a_line_that_can_not_be_read_is_said():
+    assert "Строка 3: Это не прочитать" in referrers_read(f'имя\nДана\n"{"x" * 140_000}"\n').problem
+    assert "Строка 2: Это не прочитать" in referrers_read('имя\n"Дана\nЕржан\n').problem
+
+
+def test_a_mac_files_ends_of_lines_are_read():
+    assert [row.name for row in referrers_read("имя;код\rДана;\rЕржан;\r").rows] == ["Дана", "Ержан"]
 
 
 def test_the_page_checks_first_and_takes_in_what_was_checked(client: Client, bloggers):
@@ -90,3 +95,21 @@ def test_the_page_checks_first_and_takes_in_what_was_checked(client: Client, blo
 def test_the_page_asks_for_a_file(client: Client):
     client.force_login(make_user("refs", role=roles.REFERRAL_MANAGER))
     assert "Выберите файл." in client.post(reverse("admin:referrals_referrer_import"), {}).content.decode()
+
+
+def test_the_page_says_that_a_file_is_too_large_and_takes_in_all_that_it_checked(client: Client):
+    client.force_login(make_user("refs", role=roles.REFERRAL_MANAGER))
+    url = reverse("admin:referrals_referrer_import")
+    page = client.post(url, {"file": SimpleUploadedFile("r.csv", b"x" * (2 * 1024 * 1024 + 1))})
+    assert "Файл слишком большой" in page.content.decode()
+    text = "имя;заметка\r\nДана;" + "x" * 100_000 + "\r\n" + f";{'x' * 1000}\r\n".join([""] * 1900)
+    page = client.post(url, {"file": SimpleUploadedFile("r.csv", text.encode())})
+    assert page.context["form"].initial["checked"] == text
+    assert client.post(url, {"checked": text, "confirm": "1"}).status_code == 200
+
+
+def test_the_page_survives_nul_bytes(client: Client):
+    client.force_login(make_user("refs", role=roles.REFERRAL_MANAGER))
+    url = reverse("admin:referrals_referrer_import")
+    page = client.post(url, {"file": SimpleUploadedFile("r.csv", "имя\nДа\x00на\n".encode())})
+    assert [row.name for row in page.context["result"].rows] == ["Дана"]

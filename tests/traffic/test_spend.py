@@ -26,6 +26,8 @@ DAY = date(2025, 12, 20)
 MONTH = Period(date(2025, 12, 1), date(2025, 12, 31))
 SLUGS = {"kenesary": "kenesary", "muha": "muha", "muha 🚀": "muha"}
 GOOD = "date;targetologist;campaign;amount\n2025-12-20;kenesary;tripwire;25000\n20.12.2025;Muha;;40 000,5\n"
+AMBIGUOUS = "«%s» можно прочесть двояко: напишите %s или не больше двух цифр после запятой."
+UNREADABLE = "Это не прочитать: кавычка пропущена или стоит без пары, либо текст слишком длинный."
 IMPORT = "/admin/traffic/adspend/import/"
 
 
@@ -47,6 +49,8 @@ WANTED = {(DAY, "kenesary", "tripwire", Decimal(25_000)), (DAY, "muha", "", Deci
     [
         GOOD.encode(),
         b"\xef\xbb\xbf" + GOOD.encode(),
+        GOOD.replace("\n", "\r").encode(),
+        GOOD.replace("kenesary", "kene\x00sary").encode(),
         GOOD.replace(";", "\t").encode(),
         GOOD.replace("\n", "\r\n").encode() + b";;;\r\n",
         "Сумма;Кампания;Таргетолог;Дата\n25 000 ₸;tripwire;kenesary;20.12.2025\n40000.5;;muha 🚀;20/12/2025".encode(),
@@ -54,7 +58,7 @@ WANTED = {(DAY, "kenesary", "tripwire", Decimal(25_000)), (DAY, "muha", "", Deci
             "cp1251"
         ),
     ],
-    ids=["plain", "bom", "tabs", "crlf", "russian", "cp1251"],
+    ids=["plain", "bom", "mac", "nul", "tabs", "crlf", "russian", "cp1251"],
 )
 def test_a_file_is_read_as_people_make_it(content):
     read = read_spend(content, SLUGS)
@@ -75,6 +79,11 @@ def test_a_file_is_read_as_people_make_it(content):
         ("2025-12-20;muha;;1e9", "«1e9» — не сумма в тенге."),
         ("2025-12-20;muha;;NaN", "«NaN» — не сумма в тенге."),
         ("2025-12-20;muha;;1 00", "«1 00» — не сумма в тенге."),
+        ("2025-12-20;muha;;25,000", AMBIGUOUS % ("25,000", "25000")),
+        ("2025-12-20;muha;;25.000 ₸", AMBIGUOUS % ("25.000 ₸", "25000")),
+        ("2025-12-20;muha;;25,000.50", "«25,000.50» — не сумма в тенге."),
+        ('2025-12-20;muha;"a;5', UNREADABLE),
+        ('2025-12-20;muha;"' + "x" * 140_000 + '";5', UNREADABLE),
         ("2025-12-20;muha;;" + "9" * 40, "«" + "9" * 40 + "» — слишком много."),
         ("2025-12-20;muha;" + "x" * 501 + ";5", "Кампания длиннее 500 знаков."),
         ("20.12.2025;kenesary;tripwire;1", "То же, что в строке 2."),
@@ -106,6 +115,30 @@ def test_the_page_checks_first_and_imports_on_the_second_click(head):
     head.post(IMPORT, {"import": "", "text": page.context["text"]})
     assert entries() == WANTED
     assert set(AdSpend.objects.values_list("author__username", flat=True)) == {"head"}
+
+
+def test_the_page_says_what_can_not_be_read(head):
+    page = head.post(IMPORT, {"check": "", "file": BytesIO(GOOD.encode() + b'2025-12-20;muha;"a;5')})
+    assert [error.line for error in page.context["errors"]] == [4]
+    assert UNREADABLE in page.content.decode()
+
+
+def test_what_was_checked_can_be_imported_however_large(head):
+    """Django takes 2.5 MB of fields in a form, and of a form that is no multipart one three bytes for a letter."""
+    text = GOOD + "".join(f"2025-12-21;muha;{'весна ' * 40}{n};1\n" for n in range(4_300))
+    assert 1_900_000 < len(text.encode()) < 2 * 1024 * 1024
+    page = head.post(IMPORT, {"check": "", "file": BytesIO(text.encode())})
+    assert page.content.decode().count('enctype="multipart/form-data"') == 2
+    # As a browser sends it: with "\r\n".
+    answer = head.post(IMPORT, {"import": "", "text": page.context["text"].replace("\n", "\r\n")})
+    assert answer.status_code == 302
+    assert AdSpend.objects.count() == 4_302
+
+
+@pytest.mark.parametrize("text", ["x" * (2 * 1024 * 1024 + 1), "я" * (1024 * 1024 + 1)])
+def test_a_file_that_could_not_come_back_is_refused_at_once(head, text):
+    page = head.post(IMPORT, {"check": "", "file": BytesIO(text.encode("cp1251"))})
+    assert "Файл слишком большой: в нём может быть 2 МБ текста в UTF-8." in page.content.decode()
 
 
 def test_a_file_imported_twice_is_there_once_and_a_corrected_one_corrects(head):

@@ -63,6 +63,13 @@ def test_sums_are_whole_tenge_and_an_empty_one_is_unknown(written: str, price: i
     assert one(f"1;2024-01-01;{written};;;").price == (None if price is None else Decimal(price))
 
 
+@pytest.mark.parametrize("written", ["490,000", "490.000"])
+def test_a_sum_that_can_be_read_in_two_ways_is_refused(written: str):
+    assert wrong(f"1;2024-01-01;{written};;;") == [
+        (2, f"price can be read in two ways: '{written}'; write 490000, or two digits behind")
+    ]
+
+
 def test_every_error_is_told_with_its_line():
     assert wrong("x;2024-01-01;;;;", "2;soon;ten;;;", "3;2024-01-01", "", "4;2024-01-01;5;;;", "4;2024-01-01;5;;;") == [
         (2, "lead_id is no deal's number: 'x'"),

@@ -19,10 +19,11 @@ from unfold.contrib.filters.admin import RangeDateFilter
 from unfold.decorators import action, display
 
 from onai_project.admin_base import PanelAdmin, money
+from onai_project.csv_rows import MAX_BYTES, decoded
 from traffic.filters import visible_slugs
 from traffic.models import AdSpend
 from traffic.spend.entries import compare_spend, spend_visible_to, store_spend
-from traffic.spend.files import MAX_BYTES, read_spend
+from traffic.spend.files import read_spend
 from traffic.spend.people import slugs_by_name
 
 # More errors than that nobody mends one by one.
@@ -126,13 +127,5 @@ class AdSpendAdmin(PanelAdmin):
                 ) % {"n": len(read.errors)}  # fmt: skip
                 context |= {"wrong": wrong, "errors": read.errors[:ERRORS_SHOWN]}
             else:
-                context |= {"outcome": compare_spend(read.lines), "read": read, "text": _kept(content)}
+                context |= {"outcome": compare_spend(read.lines), "read": read, "text": decoded(content)}
         return TemplateResponse(request, "traffic/spend_import.html", context)
-
-
-def _kept(content: bytes) -> str:
-    """Return the file as text for the second click; reading it again gives the same entries."""
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1251", errors="replace")

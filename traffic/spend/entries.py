@@ -40,16 +40,23 @@ def spend_visible_to(user: User | AnonymousUser) -> QuerySet[AdSpend]:
     return own_rows(AdSpend.objects.all(), user)
 
 
-def spend_of(period: Period, user: User | AnonymousUser, filters: Filters = NO_FILTERS) -> Spend:
-    """Return the spend of a period as far as it is known at the level of these filters.
+def is_spend_known(filters: Filters) -> bool:
+    """Return whether spend is entered at the level of these filters at all.
 
-    Nobody enters the cost of a source, a medium, a funnel or of a word in them: with such a filter nothing is known.
-    With a campaign only what was entered for that campaign counts.
+    Nobody enters the cost of a source, a medium, a funnel or of a word in them, nor of what came without an ad.
     """
     finer = (filters.source, filters.medium, filters.funnel)
     if any(value is not None for value in finer) or filters.text or filters.campaign == "":
-        return Spend()
-    if filters.line in (UNKNOWN, REFERRAL):
+        return False
+    return filters.line not in (UNKNOWN, REFERRAL)
+
+
+def spend_of(period: Period, user: User | AnonymousUser, filters: Filters = NO_FILTERS) -> Spend:
+    """Return the spend of a period as far as it is known at the level of these filters.
+
+    With a campaign only what was entered for that campaign counts.
+    """
+    if not is_spend_known(filters):
         return Spend()
     values = {
         "first": period.first,

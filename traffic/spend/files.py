@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
-from io import StringIO
 
 from django.utils.translation import gettext as _
 
+from onai_project.csv_rows import CsvError, checked_text, csv_rows
 from traffic.spend.entries import SpendLine
 
 # A year of a hundred campaigns; more is a wrong file.
 MAX_LINES = 50_000
-MAX_BYTES = 5 * 1024 * 1024
 MAX_CAMPAIGN = 500
 MAX_AMOUNT = Decimal(10) ** 12
 # What people call the columns.
@@ -30,6 +28,8 @@ NEEDED = ("date", "targetologist", "amount")
 DATE_FORMATS = ("%Y-%m-%d", "%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y")
 # Digits in threes, or without spaces; a comma or a point before the fraction.
 _AMOUNT = re.compile(r"(?:\d{1,3}(?: \d{3})+|\d+)(?:[.,]\d+)?")
+# 25 to one person, 25 000 to another.
+_AMBIGUOUS = re.compile(r".*[.,]\d{3}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,20 @@ def read_spend(content: bytes, slugs: Mapping[str, str]) -> SpendFile:
     `slugs` leads from what a targetologist may be called (in lower case) to the slug. Amounts are rounded half up to
     whole tenge. A day, targetologist and campaign may stand there once.
     """
-    if len(content) > MAX_BYTES:
-        return _wrong(1, _("The file is larger than 5 MB."))
-    text = _decoded(content)
-    rows = list(csv.reader(StringIO(text), delimiter=_delimiter(text)))
-    if not rows or not any(cell.strip() for cell in rows[0]):
+    try:
+        rows = list(csv_rows(checked_text(content)))
+    except CsvError as error:
+        return _wrong(error.line, str(error))
+    if not rows or not any(cell.strip() for cell in rows[0][1]):
         return _wrong(1, _("The file is empty."))
     if len(rows) > MAX_LINES:
         return _wrong(MAX_LINES, _("The file has more than 50 000 lines."))
-    columns = _columns(rows[0])
+    columns = _columns(rows[0][1])
     if missing := [name for name in NEEDED if name not in columns]:
         return _wrong(1, _("There is no column %(names)s.") % {"names": ", ".join(missing)})
     found = SpendFile()
     seen: dict[tuple[date, str, str], int] = {}
-    for number, row in enumerate(rows[1:], start=2):
+    for number, row in rows[1:]:
         if not any(cell.strip() for cell in row):
             continue
         cells = {name: row[index].strip() if index < len(row) else "" for name, index in columns.items()}
@@ -94,19 +94,6 @@ def read_spend(content: bytes, slugs: Mapping[str, str]) -> SpendFile:
 
 def _wrong(line: int, text: str) -> SpendFile:
     return SpendFile(errors=[LineError(line, text)])
-
-
-def _decoded(content: bytes) -> str:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("cp1251", errors="replace")
-    return text.replace("\x00", "")
-
-
-def _delimiter(text: str) -> str:
-    first = text.split("\n", 1)[0]
-    return max(";,\t", key=first.count)
 
 
 def _columns(headings: list[str]) -> dict[str, int]:
@@ -145,6 +132,10 @@ def _amount(text: str) -> Decimal:
     plain = re.sub(r"[\s\u2009\u202f]+", " ", text).removesuffix("₸").strip()
     if not _AMOUNT.fullmatch(plain):
         raise ValueError(_("“%(text)s” is not an amount in tenge.") % {"text": text})
+    if _AMBIGUOUS.fullmatch(plain):
+        whole = re.sub(r"\D", "", plain)
+        said = _("“%(text)s” can be read in two ways: write %(whole)s, or at most two digits after the comma.")
+        raise ValueError(said % {"text": text, "whole": whole})
     try:
         amount = Decimal(plain.replace(" ", "").replace(",", ".")).quantize(Decimal(1), ROUND_HALF_UP)
     except InvalidOperation:

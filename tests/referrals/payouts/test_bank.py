@@ -105,6 +105,17 @@ def test_the_habits_of_banks_are_read(payouts, batch, encoding, delimiter):
     assert read(content, batch).results[0].paid
 
 
+def test_a_mac_files_ends_of_lines_are_read(payouts, batch):
+    (result,) = read(f"Выплата;Результат\r{payouts[0].pk};Выплачено\r".encode(), batch).results
+    assert (result.payout, result.paid) == (payouts[0].pk, True)
+
+
+def test_a_line_that_can_not_be_read_is_said(payouts, batch):
+    results = read(f'Выплата;Результат\n{payouts[0].pk};Выплачено\n{payouts[1].pk};"{"x" * 140_000}\n'.encode(), batch)
+    assert [(line, text[:18]) for line, text in results.errors] == [(3, "Это не прочитать: ")]
+    assert results.results == []
+
+
 def test_a_workbook_is_read(payouts, batch):
     book = Workbook()
     for row in ([], ["Выплата", "Результат", "Дата"], [payouts[0].pk, "исполнено", today()]):
