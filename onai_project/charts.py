@@ -32,11 +32,13 @@ def money_chart(
 ) -> Chart:
     """Return bars of money (left axis) and a line of counts (right axis) by day; `money` and `count` name them.
 
-    `before` is the money of the days to compare with, the first beside the first: pale bars called `before_name`.
+    `before` is the money of the days to compare with, the first beside the first: pale bars called `before_name`. If
+    they are more, the last have no day beside them.
     """
     rows = list(days)
+    alone = len(before) - len(rows)
     value: dict[str, Any] = {
-        "labels": [f"{day:%d.%m}" for day, _, _ in rows],
+        "labels": [f"{day:%d.%m}" for day, _, _ in rows] + ["—"] * alone,
         "datasets": [
             {
                 "label": money,
@@ -62,7 +64,7 @@ def money_chart(
             1,
             {
                 "label": before_name,
-                "data": [int(amount) for amount in before[: len(rows)]],
+                "data": [int(amount) for amount in before],
                 "backgroundColor": "#9ca3af66",
                 "order": 3,
             },

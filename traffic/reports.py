@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import zip_longest
 
 from django.http import QueryDict
 from django.urls import reverse
@@ -13,7 +14,7 @@ from onai_project.comparison import Change
 from onai_project.filters import address_with
 from onai_project.links import deal_url
 from onai_project.tables import Column, Kind, Row, Table, Value, sort_table
-from traffic.dashboard import TrafficDashboard
+from traffic.dashboard import Day, TrafficDashboard
 from traffic.figures import Figures, Totals, share
 from traffic.models import Sale
 
@@ -114,22 +115,33 @@ def _total(data: TrafficDashboard) -> Row:
 
 
 def days_table(data: TrafficDashboard, query: QueryDict = NO_QUERY) -> Table:
-    """Return the sales by day, beside the revenue of the day to compare with."""
-    before = [day.totals.revenue for day in data.days_before]
-    before += [None] * (len(data.days) - len(before))
-    rows = [
-        Row({"day": day.day, **figures_values(Figures(day.totals, day.spend)), "before": compared})
-        for day, compared in zip(data.days, before, strict=False)
-    ]
+    """Return the sales by day, beside the day to compare with and its revenue.
+
+    Where the period before has more days (last month in March), the others stand in rows of their own.
+    """
+    rows = [_day_row(day, before) for day, before in zip_longest(data.days, data.days_before)]
     columns = [
         Column("day", _("Day"), Kind.DAY),
         *_columns(spend=data.spend is not None, compared=False),
+        Column("day_before", _("Day before"), Kind.DAY),
         Column("before", _("Revenue before"), Kind.MONEY),
     ]
     total = Row(
-        {"day": _("Total"), **figures_values(data.figures), "before": data.before.totals.revenue},
+        {
+            "day": _("Total"),
+            **figures_values(data.figures),
+            "day_before": f"{data.compared.first:%d.%m} – {data.compared.last:%d.%m}",
+            "before": data.before.totals.revenue,
+        }
     )
     return sort_table(Table("days", _("By day"), columns, rows, total=total), query)
+
+
+def _day_row(day: Day | None, before: Day | None) -> Row:
+    values: dict[str, Value] = {"day": day.day, **figures_values(Figures(day.totals, day.spend))} if day else {}
+    if before:
+        values |= {"day_before": before.day, "before": before.totals.revenue}
+    return Row(values)
 
 
 def totals_table(data: TrafficDashboard) -> Table:
