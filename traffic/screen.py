@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from django.contrib.auth.models import AnonymousUser, User
 from django.http import QueryDict
+from django.utils.translation import gettext as _
 
 from onai_project.periods import Period, period_from_query
 from traffic.dashboard import sales_sums
 from traffic.figures import Totals
-from traffic.filters import DIMENSIONS, Filters, filters_from_query
+from traffic.filters import DIMENSIONS, Filters, filters_from_query, visible_slugs
 
 KINDS = ("won", "lacking", "reversed")
 
@@ -40,6 +41,17 @@ def read_screen(query: QueryDict) -> Screen:
         kind if kind in KINDS else "won",
         max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
     )
+
+
+def own_screen(screen: Screen, user: User | AnonymousUser) -> Screen:
+    """Return the screen as somebody may see it: a link that filters by another's sales shows their own, and says so."""
+    slugs = visible_slugs(user)
+    if slugs is None or screen.filters.line is None or screen.filters.line in slugs:
+        return screen
+    problem = screen.problem
+    if slugs:
+        problem = problem or _("This link shows somebody else's sales. Here are your own.")
+    return replace(screen, filters=replace(screen.filters, line=None), problem=problem)
 
 
 def counted_sales(screen: Screen, user: User | AnonymousUser) -> tuple[dict[date, Totals], int]:

@@ -6,6 +6,7 @@ from datetime import date
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
@@ -21,7 +22,8 @@ from traffic.dashboard import TrafficDashboard, find_sales, traffic_dashboard
 from traffic.figures import Totals
 from traffic.filters import DIMENSIONS, REFERRAL, UNKNOWN, Filters, visible_slugs
 from traffic.models import Sale, Targetologist
-from traffic.screen import Screen, counted_sales, read_screen
+from traffic.screen import Screen, counted_sales, own_screen, read_screen
+from traffic.spend.entries import is_spend_known
 
 # More rows nobody reads on a page; the search finds the rest, and the files have all.
 PARTS_SHOWN = 50
@@ -42,6 +44,8 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "problem": screen.problem,
         "filters": shown,
         "active": [one.name for one in shown if one.active],
+        "is_connected": visible_slugs(request.user) != [],
+        "is_spend_known": is_spend_known(screen.filters),
         "changes": {
             name: Change(getattr(data.figures.totals, name), getattr(data.before.totals, name))
             for name in ("sales", "revenue", "average")
@@ -135,7 +139,10 @@ def filters_shown(request: HttpRequest, filters: Filters) -> list[Filter]:
     shown.append(Filter("q", _("Search"), filters.text or None))
     if visible_slugs(request.user) is not None:
         return shown
-    people = [(person.slug, str(person)) for person in Targetologist.objects.filter(active=True)]
+    people = [
+        (person.slug, str(person))
+        for person in Targetologist.objects.filter(Q(active=True) | Q(slug=filters.line or ""))
+    ]
     options = [*people, (UNKNOWN, str(Sale.Channel.UNKNOWN.label)), (REFERRAL, _("Referral"))]
     return [Filter("targetologist", _("Targetologist"), filters.line, options), *shown]
 
@@ -143,14 +150,14 @@ def filters_shown(request: HttpRequest, filters: Filters) -> list[Filter]:
 def _open(request: HttpRequest) -> tuple[Screen, TrafficDashboard]:
     if not request.user.has_perm("traffic.view_sale"):
         raise PermissionDenied
-    screen = read_screen(request.GET)
+    screen = own_screen(read_screen(request.GET), request.user)
     return screen, traffic_dashboard(screen.period, request.user, screen.filters, by=screen.by)
 
 
 def _listed(request: HttpRequest) -> tuple[Screen, dict[date, Totals], int]:
     if not request.user.has_perm("traffic.view_sale"):
         raise PermissionDenied
-    screen = read_screen(request.GET)
+    screen = own_screen(read_screen(request.GET), request.user)
     return screen, *counted_sales(screen, request.user)
 
 

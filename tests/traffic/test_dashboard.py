@@ -1,14 +1,19 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import json
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from io import BytesIO
+from typing import Any
 
 import pytest
+import time_machine
 from django.test import Client
 from django.urls import reverse
+from openpyxl import load_workbook
 
 from onai_project import roles
-from onai_project.periods import Period, period_from_query, preset_period
+from onai_project.periods import Period, day_start, period_from_query, preset_period, previous_period
 from tests.onai_project.rows import make_sale, make_user
 from traffic.dashboard import traffic_dashboard
 from traffic.figures import Totals
@@ -140,11 +145,122 @@ def test_a_sale_without_an_amount_has_a_dash(client: Client, boss):
     assert "<dt>Выручка</dt><dd>—</dd>" in page
 
 
+COMMAND = "<code>manage.py send_test_deal traffic</code>"
+
+
 def test_an_empty_dashboard_says_what_to_do(client: Client, boss):
     client.force_login(boss)
     page = client.get(reverse("traffic-dashboard")).content.decode()
-    assert "<code>manage.py send_test_deal traffic</code>" in page
+    assert COMMAND in page
     assert "<canvas" not in page
+
+
+@pytest.mark.parametrize("role", [roles.HEAD_OF_TRAFFIC, roles.TARGETOLOGIST])
+def test_who_has_no_access_to_the_webhook_is_not_told_to_connect_it(client: Client, role):
+    user = make_user("someone", role=role)
+    Targetologist.objects.filter(slug="muha").update(user=user)
+    client.force_login(user)
+    page = client.get(reverse("traffic-dashboard")).content.decode()
+    assert COMMAND not in page
+    assert "вебхук" not in page
+    assert "сообщите администратору номер сделки" in page
+
+
+@pytest.mark.parametrize(
+    ("query", "is_known"),
+    [
+        ("", True), ("targetologist=muha", True), ("campaign=a", True), ("campaign=", False), ("source=vk", False),
+        ("medium=cpc", False), ("funnel=express", False), ("q=a", False), ("targetologist=unknown", False),
+    ],
+)  # fmt: skip
+def test_missing_spend_is_asked_for_only_where_it_could_be_entered(client: Client, boss, query, is_known):
+    client.force_login(boss)
+    page = client.get(reverse("traffic-dashboard") + "?" + query).content.decode()
+    assert ("Расходы на рекламу здесь не внесены" in page) is is_known
+    assert ("с этими фильтрами CPA, ROAS и прибыль неизвестны" in page) is not is_known
+
+
+SOMEBODY_ELSES = "Эта ссылка на чужие продажи. Показаны ваши."
+NOT_CONNECTED = "Ваша учётная запись ещё не связана с таргетологом"
+
+
+@pytest.fixture
+def muha(client: Client) -> Client:
+    """Muha, who sold one; a colleague sold another, and a third is nobody's."""
+    user = make_user("muha", role=roles.TARGETOLOGIST)
+    Targetologist.objects.filter(slug="muha").update(user=user)
+    make_sale(1, targetologist=person("muha"), lead_name="Моя сделка")
+    make_sale(2, targetologist=person("kenesary"), lead_name="Чужая сделка")
+    make_sale(3, lead_name="Чужая сделка")
+    client.force_login(user)
+    return client
+
+
+@pytest.mark.parametrize("line", ["kenesary", "unknown", "referral", "no_such"])
+@pytest.mark.parametrize("view", ["traffic-dashboard", "traffic-dashboard-sales"])
+def test_a_colleagues_link_shows_a_targetologist_their_own_sales_and_says_so(muha, view, line):
+    page = muha.get(reverse(view), {"targetologist": line}).content.decode()
+    assert SOMEBODY_ELSES in page
+    assert "Моя сделка" in page
+    assert "Чужая сделка" not in page
+    assert NOT_CONNECTED not in page
+    assert SOMEBODY_ELSES not in muha.get(reverse(view), {"targetologist": "muha"}).content.decode()
+
+
+def test_the_files_of_a_colleagues_link_are_those_of_the_page(muha):
+    query = {"targetologist": "kenesary"}
+    lines = muha.get(reverse("traffic-dashboard-csv", args=["lines"]), query).content.decode()
+    assert "Muha" in lines
+    assert "Kenesary" not in lines
+    sales = muha.get(reverse("traffic-dashboard-sales-file", args=["csv"]), query).content.decode()
+    assert "Моя сделка" in sales
+
+
+def test_an_account_without_a_targetologist_is_told_so_whatever_the_filters(client: Client):
+    client.force_login(make_user("new", role=roles.TARGETOLOGIST))
+    for query in ({}, {"campaign": "a"}, {"targetologist": "kenesary"}):
+        page = client.get(reverse("traffic-dashboard"), query).content.decode()
+        assert NOT_CONNECTED in page
+        assert SOMEBODY_ELSES not in page
+
+
+def test_the_filter_by_somebody_who_left_is_seen(client: Client, boss):
+    Targetologist.objects.filter(slug="muha").update(active=False)
+    client.force_login(boss)
+    pill = '<a href="?targetologist=muha" class="panel-pill"'
+    assert pill not in client.get(reverse("traffic-dashboard")).content.decode()
+    page = client.get(reverse("traffic-dashboard"), {"targetologist": "muha"}).content.decode()
+    assert pill + ' aria-current="true"' in page
+
+
+@pytest.mark.parametrize(
+    ("today", "alone"),
+    [("2025-12-15", [date(2025, 10, 31)]), ("2026-03-15", [date(2026, 1, day) for day in (29, 30, 31)])],
+)
+def test_the_period_before_by_day_adds_up_to_its_total_where_it_is_longer(client: Client, boss, today, alone):
+    """Each day of the month before has another sum, so that a day too few or twice can't add up."""
+    client.force_login(boss)
+    with time_machine.travel(f"{today}T07:00:00Z", tick=False):
+        period = preset_period("last_month", date.fromisoformat(today))
+        for number, day in enumerate([*period.days, *previous_period(period, date.fromisoformat(today)).days]):
+            make_sale(number, when=day_start(day) + timedelta(hours=9), sale_amount=Decimal(2**day.day))
+        page = client.get(reverse("traffic-dashboard"), {"period": "last_month"})
+        book = client.get(reverse("traffic-dashboard-xlsx"), {"period": "last_month"})
+    data, days = page.context["data"], page.context["days"]
+    total = days.total.values
+    for name, expected in (("revenue", data.totals.known), ("before", data.before.totals.known)):
+        assert sum(row.values.get(name) or 0 for row in days.rows) == total[name] == expected
+    surplus = [row.values for row in days.rows if "day" not in row.values]
+    assert [values["day_before"] for values in surplus] == alone
+    assert all("sales" not in values for values in surplus)
+    sheet: list[list[Any]] = [[cell.value for cell in row] for row in load_workbook(BytesIO(book.content))["По дням"]]
+    _headings, *rows, last = sheet
+    assert sum(row[-1] for row in rows if row[-1] != "—") == last[-1] == data.before.totals.known
+    assert [row[0] for row in rows[-len(alone) :]] == ["—"] * len(alone)
+    chart = json.loads(page.context["chart"].value)
+    revenue, before = chart["datasets"][:2]
+    assert (sum(revenue["data"]), sum(before["data"])) == (data.totals.known, data.before.totals.known)
+    assert len(chart["labels"]) == len(before["data"])
 
 
 @pytest.mark.parametrize("query", ["from=yesterday&to=2025-12-20", "from=2025-12-20&to=2025-12-01", "period=century"])
