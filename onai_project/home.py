@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Model, OuterRef, Subquery
 from django.http import HttpRequest, HttpResponseBase
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils.functional import Promise
-from django.utils.translation import gettext_lazy as _
+from django.utils.text import capfirst
+from django.utils.translation import gettext as _
 
-from onai_project.periods import day_start, today
+from notifications.models import ChatMessage, OutboxMessage, TelegramChat
+from notifications.outbox import outbox_models
+from onai_project.periods import Period, day_start, today
 from referrals.models import Referrer
-from traffic.dashboard import notifications_visible_to, sales_visible_to
-from traffic.models import Sale, SalesNotification
+from traffic.dashboard import sales_sums
+from traffic.models import Sale
+from traffic.unattributed.queue import unattributed_sales
 from webhooks.models import WebhookDelivery
 
+Status = OutboxMessage.Status
 # Who may see any of these has more to do here than to look at their own sales.
 OTHER_WORK = ("traffic.view_all_sales", "referrals.view_conversion", "webhooks.view_webhookdelivery", "auth.view_user")
 # Sales older than this are not counted: the index on sale_date bounds the query, and nobody mends them any more.
@@ -32,97 +36,75 @@ class Matter:
     """Something that waits for a person: how many, what, and the list that shows exactly those."""
 
     count: int
-    text: Promise
+    text: str
     url: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Check:
-    permission: str
-    text: Promise
-    view: str
-    query: str
-    rows: Callable[[HttpRequest], QuerySet[Any]]
-
-
-def _deliveries(status: str) -> Callable[[HttpRequest], QuerySet[Any]]:
-    return lambda request: WebhookDelivery.objects.filter(status=status)
-
-
-def _messages(status: str) -> Callable[[HttpRequest], QuerySet[Any]]:
-    return lambda request: notifications_visible_to(request.user).filter(notification_status=status)
-
-
-def _recent_sales(request: HttpRequest) -> QuerySet[Sale]:
-    since = day_start(today() - RECENT)
-    return sales_visible_to(request.user).filter(state=Sale.State.WON, sale_date__gte=since)
-
-
-CHECKS = [
-    _Check(
-        "webhooks.view_webhookdelivery",
-        _("Dead deliveries: tried too often, process them again"),
-        "webhooks_webhookdelivery",
-        "status__exact=dead",
-        _deliveries(WebhookDelivery.Status.DEAD),
-    ),
-    _Check(
-        "webhooks.view_webhookdelivery",
-        _("Failed deliveries: will be tried again"),
-        "webhooks_webhookdelivery",
-        "status__exact=failed",
-        _deliveries(WebhookDelivery.Status.FAILED),
-    ),
-    _Check(
-        "traffic.view_salesnotification",
-        _("Messages that were not sent"),
-        "traffic_salesnotification",
-        "notification_status__exact=failed",
-        _messages(SalesNotification.Status.FAILED),
-    ),
-    _Check(
-        "traffic.view_salesnotification",
-        _("Messages of which nobody knows whether they arrived"),
-        "traffic_salesnotification",
-        "notification_status__exact=uncertain",
-        _messages(SalesNotification.Status.UNCERTAIN),
-    ),
-    _Check(
-        "traffic.view_all_sales",
-        _("Sales of the last 90 days that no rule matched"),
-        "traffic_sale",
-        "state__exact=won&channel__exact=unknown",
-        lambda request: _recent_sales(request).filter(channel=Sale.Channel.UNKNOWN),
-    ),
-    _Check(
-        "traffic.view_sale",
-        _("Sales of the last 90 days without an amount"),
-        "traffic_sale",
-        "state__exact=won&amount=unknown",
-        lambda request: _recent_sales(request).filter(sale_amount=None),
-    ),
-    _Check(
-        "referrals.view_referrer",
-        _("Referral codes that nobody has claimed"),
-        "referrals_referrer",
-        "claimed__exact=0",
-        lambda request: Referrer.objects.filter(claimed=False),
-    ),
-]
 
 
 def matters(request: HttpRequest) -> list[Matter]:
     """Return what waits for this person, of what they may see; nothing that is zero."""
-    found = []
-    for check in CHECKS:
-        if not request.user.has_perm(check.permission):
+    found = [*_deliveries(request), *_messages(request), *_chats(request), *_sales(request), *_codes(request)]
+    return [matter for matter in found if matter.count]
+
+
+def _deliveries(request: HttpRequest) -> Iterator[Matter]:
+    if not request.user.has_perm("webhooks.view_webhookdelivery"):
+        return
+    texts = {
+        WebhookDelivery.Status.DEAD: _("Dead deliveries: tried too often, process them again"),
+        WebhookDelivery.Status.FAILED: _("Failed deliveries: will be tried again"),
+    }
+    for status, text in texts.items():
+        count = WebhookDelivery.objects.filter(status=status).count()
+        yield Matter(count, text, _list(WebhookDelivery, f"status__exact={status}"))
+
+
+def _messages(request: HttpRequest) -> Iterator[Matter]:
+    """Yield the messages of every outbox that has a list, of what its admin shows to this person."""
+    texts = {
+        Status.FAILED: _("%(messages)s: were not sent"),
+        Status.UNCERTAIN: _("%(messages)s: nobody knows whether they arrived"),
+    }
+    for model in outbox_models():
+        if not (admin.site.is_registered(model) and admin.site._registry[model].has_view_permission(request)):
             continue
-        if count := check.rows(request).count():
-            query = check.query
-            if check.view == "traffic_sale":
-                query += f"&sale_date_from={today() - RECENT}"
-            found.append(Matter(count, check.text, f"{reverse(f'admin:{check.view}_changelist')}?{query}"))
-    return found
+        rows = admin.site._registry[model].get_queryset(request)
+        for status, text in texts.items():
+            name = capfirst(str(model._meta.verbose_name_plural))
+            count = rows.filter(notification_status=status).count()
+            yield Matter(count, text % {"messages": name}, _list(model, f"notification_status__exact={status}"))
+
+
+def _chats(request: HttpRequest) -> Iterator[Matter]:
+    """Yield the chats about which the last message did not arrive: those have no list, and stand on the chat's page."""
+    if not request.user.has_perm("notifications.view_telegramchat"):
+        return
+    last = ChatMessage.objects.filter(about=OuterRef("pk")).order_by("-pk").values("notification_status")[:1]
+    lost = TelegramChat.objects.annotate(last=Subquery(last)).filter(last__in=(Status.FAILED, Status.UNCERTAIN))
+    numbers = sorted(lost.values_list("pk", flat=True))
+    query = f"id__in={','.join(map(str, numbers))}"
+    yield Matter(len(numbers), _("Chats: the last test or notice may not have arrived"), _list(TelegramChat, query))
+
+
+def _sales(request: HttpRequest) -> Iterator[Matter]:
+    since = today() - RECENT
+    if request.user.has_perm("traffic.view_all_sales"):
+        count = unattributed_sales().filter(sale_date__gte=day_start(since)).count()
+        query = f"state__exact=won&channel__exact=unknown&matched_field__exact=&sale_date_from={since}"
+        yield Matter(count, _("Sales of the last 90 days that no rule matched"), _list(Sale, query))
+    if request.user.has_perm("traffic.view_sale"):
+        count = sales_sums(Period(since, today()), request.user).totals.lacking
+        url = f"{reverse('traffic-dashboard-sales')}?show=lacking&from={since}&to={today()}"
+        yield Matter(count, _("Sales of the last 90 days without an amount, or without campaign and source"), url)
+
+
+def _codes(request: HttpRequest) -> Iterator[Matter]:
+    if request.user.has_perm("referrals.view_referrer"):
+        count = Referrer.objects.filter(claimed=False).count()
+        yield Matter(count, _("Referral codes that nobody has claimed"), _list(Referrer, "claimed__exact=0"))
+
+
+def _list(model: type[Model], query: str) -> str:
+    return f"{reverse(f'admin:{model._meta.app_label}_{model._meta.model_name}_changelist')}?{query}"
 
 
 def start(request: HttpRequest) -> HttpResponseBase:
