@@ -27,7 +27,7 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 # What Excel takes no more of in a cell, in a sheet's name.
 MAX_TEXT = 32_767
 MAX_TITLE = 31
-NUMBER_FORMATS = {Kind.MONEY: "# ##0", Kind.COUNT: "# ##0", Kind.RATIO: "0.00", Kind.PERCENT: "0.0", Kind.CHANGE: "0"}
+NUMBER_FORMATS = {Kind.MONEY: "#,##0", Kind.COUNT: "#,##0", Kind.RATIO: "0.00", Kind.PERCENT: "0.0", Kind.CHANGE: "0"}
 
 
 def csv_response(table: Table, name: str) -> HttpResponse:

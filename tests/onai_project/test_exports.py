@@ -53,6 +53,10 @@ def test_xlsx_has_numbers_and_dates_and_says_what_is_unknown():
     assert rows[3][:2] == ["Итого", 70]
 
 
+def test_a_workbooks_sums_have_a_separator_of_thousands_as_the_readers_excel_has_it():
+    assert sheet(xlsx_response([table()], "x"))["B2"].number_format == "#,##0"
+
+
 @pytest.mark.parametrize("text", ['=HYPERLINK("http://x","y")', "+1+1", "-1+1", "@SUM(A1)", "\t=1", "  =1", "＝1+1"])
 def test_a_text_never_becomes_a_formula(text):
     assert csv_rows(csv_response(table(text), "x"))[1][0] == "'" + text
