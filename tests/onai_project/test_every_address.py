@@ -5,12 +5,14 @@ Addresses are taken from the URLconf, so that a new page is walked without being
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
 import pytest
+from django.apps import apps as installed
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
@@ -20,6 +22,7 @@ from openpyxl import load_workbook
 from onai_project import roles
 from onai_project.api import make_token
 from referrals.models import Referrer
+from referrals.payouts.models import Payout
 from tests.onai_project.rows import make_conversion, make_sale, make_user, one_of_each
 from traffic.models import AdSpend, Sale, SalesNotification, Targetologist
 from webhooks.models import Contact
@@ -30,6 +33,8 @@ pytestmark = pytest.mark.django_db
 OPEN = {"/health/live", "/health/ready", "/metrics", "/admin/login/", "/admin/jsi18n/", "/r/in/", "/r/open/"}
 # These end the session, or need one of their own.
 SKIPPED = ("/admin/logout/",)
+# What an address calls the number of the row that it is about.
+ROW_KEYS = ("object_id", "pk", "id")
 SAMPLES = {
     "app_label": "traffic",
     "content_type_id": "1",
@@ -38,6 +43,7 @@ SAMPLES = {
     "uidb64": "x",
     "token": "x",
     "format": "json",
+    "kind": "exclude",
 }
 
 # What stands only in somebody else's sale, message, spend, conversion or contact.
@@ -67,11 +73,12 @@ def addresses() -> list[str]:
     found: set[str] = set()
     for route, pattern in patterns(get_resolver()):
         keys = list(pattern.pattern.converters)
-        rows = rows_of(pattern.name or "") if "object_id" in keys else [None]
+        row_key = next((key for key in keys if key in ROW_KEYS), None)
+        rows = rows_of(pattern.name or "") if row_key else [None]
         for row in rows or [None]:
             address = route
             for key in keys:
-                value = str(row.pk) if key == "object_id" and row is not None else SAMPLES.get(key, "1")
+                value = str(row.pk) if key == row_key and row is not None else SAMPLES.get(key, "1")
                 for converter in ("path", "str", "int", "slug", "uuid"):
                     address = address.replace(f"<{converter}:{key}>", value).replace(f"<{key}>", value)
             found.add(address)
@@ -146,6 +153,37 @@ def walk(client: Client, **headers: str) -> dict[str, tuple[int, str]]:
     return found
 
 
+# What a form of the site may ask for before it does something; a deletion is confirmed by "post".
+ANYTHING = {
+    "post": "yes", "confirm": "1", "import": "", "make": "", "assign": "1", "reason": "Проверка", "owner": "muha",
+    "text": "date;targetologist;amount\n2025-12-20;muha;5\n", "checked": "код;имя\nref_new;Новый\n",
+    "paid_on": "2025-12-20", "action": "delete_selected", "_selected_action": "1", "username": "somebody",
+}  # fmt: skip
+
+
+def contents(apps: tuple[str, ...]) -> dict[str, list[Any]]:
+    """Return every row of these apps' tables."""
+    return {
+        model._meta.label: list(model._base_manager.order_by("pk").values())
+        for model in installed.get_models()
+        if model._meta.app_label in apps and model._meta.managed
+    }
+
+
+def changed_by(client: Client, apps: tuple[str, ...]) -> tuple[set[str], dict[str, int]]:
+    """POST to every address behind the login; return which of these tables changed, and how each address answered."""
+    before, answers = contents(apps), {}
+    myself = f"/admin/auth/user/{client.session.get('_auth_user_id')}/"  # who is deleted does nothing more
+    for address in addresses():
+        inside = address.startswith(("/admin/", "/api/")) and address not in OPEN
+        if inside and "?" not in address and not address.startswith(myself):
+            answer = client.post(address, ANYTHING)
+            assert answer.status_code < 500, address
+            answers[address] = 401 if "/login/" in answer.headers.get("Location", "") else answer.status_code
+    after = contents(apps)
+    return {label for label in before if before[label] != after[label]}, answers
+
+
 def leaks(found: dict[str, tuple[int, str]], markers: tuple[str, ...]) -> list[tuple[str, str]]:
     return [(address, marker) for address, (_, text) in found.items() for marker in markers if marker in text]
 
@@ -161,6 +199,10 @@ def test_the_walk_meets_every_registered_page(everything):
         pk = row.pk
         assert {base, f"{base}{pk}/change/", f"{base}{pk}/delete/", f"{base}{pk}/history/"} <= set(walked)
     assert {"/admin/traffic/dashboard/", "/api/traffic/sales/", "/r/sales.csv"} <= set(walked)
+    for sale in Sale.objects.all():
+        assert f"/admin/traffic/sale/{sale.pk}/decide/" in walked
+    for payout in Payout.objects.all():
+        assert f"/admin/payouts/payout/{payout.pk}/statement/" in walked
 
 
 def test_the_walk_would_see_a_leak(client: Client, everything):
@@ -205,3 +247,52 @@ def test_a_referral_manager_sees_no_traffic(client: Client, everything):
     found = walk(client)
     assert leaks(found, REFERRALS)
     assert leaks(found, FOREIGN) == []
+
+
+def test_an_administrator_sees_everything(client: Client, everything):
+    client.force_login(make_user("office", role=roles.ADMINISTRATOR))
+    found = walk(client)
+    for marker in (*FOREIGN, *CONTACTS, *REFERRALS):
+        assert leaks(found, (marker,)), marker
+    for model in admin.site._registry:
+        base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+        pages = [base, *(address for address in found if re.fullmatch(f"{base}.+/change/", address))]
+        assert {page: found[page][0] for page in pages if found[page][0] != 200} == {}
+
+
+ALL = ("auth", "traffic", "notifications", "webhooks", "referrals", "cabinet", "payouts")
+
+
+def test_the_walk_by_post_would_see_a_change(client: Client, everything):
+    client.force_login(make_user("boss", superuser=True))
+    changed, _ = changed_by(client, ALL)
+    assert {label.split(".")[0] for label in changed} >= {"auth", "traffic", "referrals", "cabinet", "payouts"}
+
+
+def test_nobody_and_the_visitor_change_nothing(client: Client, everything):
+    for login in (False, True):
+        if login:
+            client.force_login(User.objects.create_user("visitor"))
+        changed, answers = changed_by(client, ALL)
+        assert changed == set()
+        assert {address for address, status in answers.items() if status not in (401, 403)} == set()
+
+
+@pytest.mark.parametrize(
+    ("role", "others"),
+    [
+        (roles.TARGETOLOGIST, ALL),
+        (roles.HEAD_OF_TRAFFIC, ("auth", "webhooks", "referrals", "cabinet", "payouts")),
+        (roles.REFERRAL_MANAGER, ("auth", "webhooks", "traffic", "notifications")),
+    ],
+)
+def test_a_role_changes_nothing_of_what_is_not_its_own(client: Client, everything, role, others):
+    user = make_user("someone", role=role)
+    Targetologist.objects.filter(slug="muha").update(user=user)
+    client.force_login(user)
+    changed, answers = changed_by(client, others)
+    assert changed == set()
+    pages = tuple(f"/admin/{model._meta.app_label}/{model._meta.model_name}/" for model in admin.site._registry)
+    foreign = [page for page in pages if page.split("/")[2] not in roles.ROLES[role]]
+    told = {address: status for address, status in answers.items() if address.startswith(tuple(foreign))}
+    assert {address for address, status in told.items() if status == 200} == set()
