@@ -79,18 +79,27 @@ def log(short: bool) -> None:
             for query in sorted(queries.captured_queries, key=lambda query: -float(query["time"]))[:1]:
                 print(f"    {query['time']} s: {query['sql'][:400]}")
     harness.execute("UPDATE webhook_deliveries SET status = 'received', processed_at = NULL WHERE mod(id, 20000) = 0")
-    whole = {"delays": inbox.RETRY_SECONDS, "limit": 100, "since": inbox.BEGINNING, "late": 0}
+    for name, claim in (
+        ("claim of 100", inbox._CLAIM_NEW),
+        ("claim of what was left behind", inbox._CLAIM_LEFT),
+        ("claim of what failed", inbox._CLAIM_AGAIN),
+    ):
+        _measure_claim(name, claim)
+
+
+def _measure_claim(name: str, claim: str) -> None:
+    values = {"delays": inbox.RETRY_SECONDS, "limit": 100, "since": inbox.BEGINNING, "late": 0}
     with connection.cursor() as cursor:
         times = []
         for _ in range(5):
             started = time.perf_counter()
-            cursor.execute(inbox._CLAIM_NEW, whole)
+            cursor.execute(claim, values)
             cursor.fetchall()
             times.append((time.perf_counter() - started) * 1000)
-        cursor.execute("EXPLAIN " + inbox._CLAIM_NEW, whole)
+        cursor.execute("EXPLAIN " + claim, values)
         plan = [row[0] for row in cursor.fetchall()]
-    _report("claim of 100", max(times))
-    print("    " + next((line.strip() for line in plan if "Scan using" in line), "no index is used"))
+    _report(name, max(times))
+    print("    " + next((line.strip() for line in plan if "Scan using" in line or "Index Scan on" in line), "no index"))
 
 
 def _report(name: str, milliseconds: float) -> None:
