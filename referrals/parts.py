@@ -19,7 +19,7 @@ coalesce(sum(amount) FILTER (WHERE payout IS NULL AND counts AND NOT held AND wa
 POSTED = """
 SELECT entry.referrer_id, sale.sale_date, entry.amount, payout.state AS payout,
        sale.state = 'won' AND sale.rejected = '' AND sale.referrer_id = entry.referrer_id AS counts,
-       sale.hold_reason <> '' AS held, sale.sale_amount IS NOT NULL AND entry.available_at > %(now)s AS waits
+       sale.hold_reason <> '' AS held, sale.sale_amount IS NOT NULL AND sale.available_at > %(now)s AS waits
 FROM referral_conversions AS sale
 JOIN referral_earnings AS entry ON entry.conversion_id = sale.id
 LEFT JOIN referral_payout_items AS item ON item.earning_id = entry.id AND item.live

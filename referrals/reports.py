@@ -178,7 +178,7 @@ def entries_table(entries: Iterable[Any], titles: Mapping[str, str], *, linked: 
                 "referrer": str(entry.referrer),
                 "why": why(entry.reason),
                 "posted": entry.created_at,
-                "available_at": entry.available_at,
+                "available_at": entry.conversion.available_at,
                 "status": titles[entry.status],
                 "payout": f"№ {entry.payout_number}" if entry.payout_number else None,
                 "amount": entry.amount,

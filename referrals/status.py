@@ -78,15 +78,15 @@ def page_with_status(pks: Sequence[int], now: datetime, referrer: Referrer | Non
 
 
 def with_entry_status(entries: QuerySet[Earning], now: datetime, *, only: str = "") -> QuerySet[Any]:
-    """Annotate ledger entries (Earning) with `status`, by their own day and their conversion's hold, and
-    `payout_number`; `only` leaves those of one status."""
+    """Annotate ledger entries (Earning) with `status`, by their conversion's day and hold, and `payout_number`;
+    `only` leaves those of one status."""
     rules = {
         Status.PAID: Q(item__payout__state=Payout.State.PAID),
         Status.IN_PAYOUT: Q(item__payout__state__in=[Payout.State.CONFIRMED, Payout.State.FAILED]),
         Status.REVERSED: ~Q(conversion__state=Conversion.State.WON)
         | ~Q(conversion__rejected="")
         | ~Q(conversion__referrer=F("referrer")),
-        **_open("conversion__", Q(available_at__gt=now)),
+        **_open("conversion__", Q(conversion__available_at__gt=now)),
     }
     # Of an entry's items at most one is live: an index says so.
     item = FilteredRelation("payout_items", condition=Q(payout_items__live=True))

@@ -110,7 +110,7 @@ def select_balance(referrer: Referrer) -> Balance:
     next_at, next_amount = None, NOTHING
     waiting = (
         with_entry_status(entries, timezone.now(), only=Status.WAITING)
-        .values(at=F("available_at"))
+        .values(at=F("conversion__available_at"))
         .annotate(sum=Sum("amount"))
         .filter(sum__gt=0)
         .order_by("at")

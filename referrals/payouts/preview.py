@@ -15,23 +15,24 @@ from referrals.commissions import NOTHING
 from referrals.models import Conversion, Referrer
 from referrals.payouts.models import BankDetails
 
-# Of the entries in no live payout: what is due by the cut-off, what is held and what comes later, by referrer. A hold
-# holds back what is owed to a referrer, never what they owe: a paid commission that was taken back counts all the same.
+# Of the entries in no live payout: what is due by the cut-off, what is held and what comes later, by referrer. All of a
+# sale is due on its conversion's day: entries keep the day that they were posted with, and how many of them a moved
+# day makes depends on what was processed together. A hold or a day to come holds back what is owed to a referrer,
+# never what they owe: a paid commission that was taken back counts all the same.
 _OPEN = """
 WITH open AS (
-    SELECT earning.id, earning.referrer_id, earning.amount, earning.available_at < %(until)s AS due,
+    SELECT earning.id, earning.referrer_id, earning.amount, conversion.available_at < %(until)s AS due,
            conversion.hold_reason <> ALL(%(no_hold)s) AS held,
-           sum(earning.amount) FILTER (WHERE earning.available_at < %(until)s)
-               OVER (PARTITION BY earning.referrer_id, earning.conversion_id) AS net
+           sum(earning.amount) OVER (PARTITION BY earning.referrer_id, earning.conversion_id) AS net
     FROM referral_earnings AS earning JOIN referral_conversions AS conversion ON conversion.id = earning.conversion_id
     WHERE NOT EXISTS (SELECT FROM referral_payout_items AS item WHERE item.earning_id = earning.id AND item.live)
       AND (%(referrers)s::bigint[] IS NULL OR earning.referrer_id = ANY(%(referrers)s))
 )
 SELECT referrer_id,
-       coalesce(sum(amount) FILTER (WHERE due AND (NOT held OR net < 0)), 0),
-       coalesce(array_agg(id ORDER BY id) FILTER (WHERE due AND (NOT held OR net < 0)), '{}'),
+       coalesce(sum(amount) FILTER (WHERE due AND NOT held OR net < 0), 0),
+       coalesce(array_agg(id ORDER BY id) FILTER (WHERE due AND NOT held OR net < 0), '{}'),
        coalesce(sum(amount) FILTER (WHERE due AND held AND net >= 0), 0),
-       coalesce(sum(amount) FILTER (WHERE NOT due), 0)
+       coalesce(sum(amount) FILTER (WHERE NOT due AND net >= 0), 0)
 FROM open GROUP BY referrer_id
 """
 # These two are the referrer's, not the conversion's: asked of the entry's own referrer.
@@ -85,7 +86,7 @@ class Preview:
 def select_preview(*, cutoff: date, minimum: Decimal, referrers: Collection[int] | None = None) -> Preview:
     """Return who is paid by a batch and who is not; of these referrers alone where they are given.
 
-    An entry is due if it is available at any time of the cut-off day, Almaty time.
+    An entry is due if its conversion is available at any time of the cut-off day, Almaty time.
     """
     with connection.cursor() as cursor:
         cursor.execute(

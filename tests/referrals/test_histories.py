@@ -8,9 +8,9 @@ import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from referrals import decisions
 from referrals.decisions import Undecidable
 from referrals.models import Conversion, Decision, Earning, Referrer, ReferrerGroup
+from referrals.payouts.preview import select_preview
 from tests import bodies
 from tests.referrals.helpers import answer, balances, make_plan, store, won
 from webhooks import inbox
@@ -31,6 +32,8 @@ from webhooks.models import Deal
 ALMATY = ZoneInfo("Asia/Almaty")
 # Two seconds before the end of June in Almaty and two after it: sales move between months.
 MIDNIGHT = 1_751_310_000
+MIDNIGHT_DAY = date(2025, 7, 1)
+DAY, HOLD = timedelta(days=1), timedelta(days=14)
 RATES = (100, 250, 400, 700)
 TABLES = (
     "webhook_deliveries, webhook_logs, deals, deal_transitions, all_sales_tracking, sales_notifications, "
@@ -77,7 +80,15 @@ def decide(judgement: tuple[Any, int, Decimal | None], by: User, *, preview: boo
         service(lead_id=lead_id, by=by, reason=REASON, preview=preview, **fields)
 
 
-def expected() -> dict[int, int]:
+class Earned(NamedTuple):
+    """What a deal should have earned, for whom, and the Almaty day from which it can be paid."""
+
+    code: str
+    payable: date
+    amount: int
+
+
+def expected() -> dict[int, Earned]:
     """Return what each deal should have earned, from the states of the deals and the decisions alone."""
     decided: dict[tuple[int, str], list[Decision]] = defaultdict(list)
     for decision in Decision.objects.select_related("conversion", "referrer").order_by("pk"):
@@ -111,7 +122,7 @@ def expected() -> dict[int, int]:
         else:
             earned = min((deal.price - refunded) / 10, Decimal(5000)) if is_first else Decimal(0)
         if total := int((earned + corrected).quantize(Decimal(1), ROUND_HALF_UP)):
-            result[lead_id] = total
+            result[lead_id] = Earned(deal.utm_source, (at + HOLD).astimezone(ALMATY).date(), total)
     return dict(sorted(result.items()))
 
 
@@ -120,8 +131,20 @@ def month_of(at: datetime) -> tuple[int, int]:
     return there.year, there.month
 
 
+def payable(cutoff: date) -> dict[str, int]:
+    """Return what a payout with this cut-off would pay, by code, if every code were claimed."""
+    preview = select_preview(cutoff=cutoff, minimum=Decimal(1))
+    return {line.referrer.code: int(line.payable) for line in [*preview.paid, *preview.unpaid] if line.payable}
+
+
 def check() -> None:
-    assert balances() == expected()
+    earned = expected()
+    assert balances() == {lead_id: one.amount for lead_id, one in earned.items()}
+    for cutoff in sorted({MIDNIGHT_DAY + HOLD - DAY, *(one.payable for one in earned.values())}):
+        due: Counter[str] = Counter()
+        for one in earned.values():
+            due[one.code] += one.amount if one.payable <= cutoff else 0
+        assert payable(cutoff) == {code: amount for code, amount in due.items() if amount}
     # Nobody has a balance on a deal that is another's, and no date's sum of a deal lies below nothing.
     with connection.cursor() as cursor:
         cursor.execute(

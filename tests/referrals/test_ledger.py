@@ -4,6 +4,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from referrals.ledger import reconsider_referrer
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
+from referrals.payouts.preview import select_preview
 from tests import bodies
 from webhooks import inbox
 from webhooks.models import WebhookDelivery
@@ -83,6 +85,28 @@ def test_an_entry_says_from_when_it_can_be_paid_and_what_takes_it_back_has_its_d
     first, second, third = Earning.objects.order_by("seq")
     assert first.available_at == second.available_at == datetime.fromtimestamp(NOW, UTC) + timedelta(days=12)
     assert third.available_at == first.available_at + timedelta(days=2)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_sale_won_again_is_paid_a_fortnight_after_the_win_that_stands(at_once: bool):
+    Referrer.objects.create(code="ref_a", claimed=True)
+    first = NOW - 16 * DAY
+    tell(won(at=first))
+    again = [won(at=first + DAY, status=bodies.LOST), won(at=first + 5 * DAY)]
+    for body in again:
+        WebhookDelivery.objects.create(source="amocrm_referral", body=body, content_type=bodies.FORM)
+        if not at_once:
+            inbox.process_due()
+    inbox.process_due()
+    due = datetime.fromtimestamp(first + 19 * DAY, UTC).astimezone(ZoneInfo("Asia/Almaty")).date()
+    assert Conversion.objects.get().sale_date == datetime.fromtimestamp(first + 5 * DAY, UTC)
+    assert payable(due - timedelta(days=1)) == 0
+    assert payable(due) == 5000
+
+
+def payable(cutoff: date) -> Decimal:
+    preview = select_preview(cutoff=cutoff, minimum=Decimal(1))
+    return sum((line.payable for line in [*preview.paid, *preview.unpaid]), Decimal(0))
 
 
 def test_an_entry_names_the_delivery_that_led_to_it():
