@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy as _
 from referrals import decisions
 from referrals.admin_plans import by_referrer
 from referrals.decisions import Outcome, Undecidable
+from referrals.judgement import RELEASABLE
 from referrals.models import Conversion, Decision
 
 Kind = Decision.Kind
@@ -107,7 +108,7 @@ def buttons(conversion: Conversion) -> list[dict[str, object]]:
         kinds = [Kind.REOPEN]
     else:
         kinds = [Kind.REJECT, Kind.REFUND, Kind.CORRECTION]
-        if conversion.hold_reason not in (Conversion.Hold.NONE, Conversion.Hold.UNCLAIMED):
+        if conversion.hold_reason in RELEASABLE:
             kinds.insert(0, Kind.RELEASE)
     return [
         {
@@ -120,7 +121,11 @@ def buttons(conversion: Conversion) -> list[dict[str, object]]:
 
 
 def decide_view(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
-    """Ask for what the decision needs, show what it would post, and decide once that is agreed to."""
+    """Ask for what the decision needs, show what it would post, and decide once that is agreed to.
+
+    What is agreed to is what was shown: the sum and the reason come back with the mark of the preview, which is good
+    once.
+    """
     if not request.user.has_perm("referrals.add_decision"):
         raise PermissionDenied
     if kind not in PAGES:
@@ -130,15 +135,16 @@ def decide_view(request: HttpRequest, pk: int, kind: str) -> HttpResponse:
     asked = request.method == "POST"
     form = DecisionForm(page, request.POST if asked else None)
     outcome, problem = None, ""
-    if asked and form.is_valid():
+    if asked and form.is_valid() and "edit" not in request.POST:
+        agreed = request.POST.get("expected", "") if "confirm" in request.POST else ""
         # A release posts nothing, so there is nothing to look at first.
-        preview = {} if kind == Kind.RELEASE else {"preview": "confirm" not in request.POST}
+        steps = {} if kind == Kind.RELEASE else {"preview": not agreed, "expected": agreed}
         try:
-            outcome = page.decide(lead_id=conversion.lead_id, by=request.user, **form.cleaned_data, **preview)
+            outcome = page.decide(lead_id=conversion.lead_id, by=request.user, **form.cleaned_data, **steps)
         except Undecidable as error:
             problem = gettext(str(error))
         else:
-            if not preview.get("preview"):
+            if not steps.get("preview"):
                 messages.success(request, gettext("It is decided and written down."))
                 return HttpResponseRedirect(reverse("admin:referrals_conversion_change", args=[pk]))
     context = {

@@ -1,13 +1,15 @@
 """What people decide of conversions: release, reject, refund, correct, recalculate; written down with who and why.
 
 Every function locks as law 5 says, writes the decision, and lets the ledger settle. With `preview=True` all of it is
-done and undone, so what is shown is what will be.
+done and undone, so what is shown is what will be. `expected` is the mark of the preview that a person agreed to: it is
+good for that outcome alone, and once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -48,6 +50,7 @@ class Undecidable(ValueError):
 
 NOT_HELD = gettext_noop("Nothing that a person may release holds this conversion back.")
 UNCLAIMED = gettext_noop("Nobody has claimed the code: say whose it is, and the hold is off.")
+INACTIVE = gettext_noop("The referrer is not active: make them active, and the hold is off.")
 ALREADY_REJECTED = gettext_noop("It is rejected already.")
 NOT_REJECTED = gettext_noop("It is not rejected.")
 NOT_WON = gettext_noop("The sale was taken back: there is nothing to decide.")
@@ -55,14 +58,26 @@ TOO_MUCH = gettext_noop("More than the customer paid.")
 NO_AMOUNT = gettext_noop("The amount of the sale is not known yet.")
 NOTHING_CHANGES = gettext_noop("Nothing would change.")
 SOMETHING_ELSE = gettext_noop("Something changed since you looked. Look again.")
+DONE_ALREADY = gettext_noop("It was decided already, a moment ago: this decision is written down once.")
+# Holds that end with the referrer's record, and what is said to who would release them.
+NOT_BY_RELEASE = {Conversion.Hold.UNCLAIMED.value: UNCLAIMED, Conversion.Hold.INACTIVE.value: INACTIVE}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a decision does, or would do: the entries, and the conversions that they belong to."""
+    """What a decision does, or would do: the entries that it posts, and the plans that it moves sales to."""
 
+    kind: Decision.Kind
+    reason: str
+    amount: Decimal | None = None
     entries: Sequence[Entry] = ()
-    recalculated: int = 0  # conversions that go over to another plan
+    plans: Mapping[int, int] = field(default_factory=dict)  # by deal, where it becomes another one
+    after: int = 0  # the last decision on the conversion before this one
+
+    @property
+    def recalculated(self) -> int:
+        """How many conversions go over to another plan."""
+        return len(self.plans)
 
     @property
     def total(self) -> Decimal:
@@ -71,41 +86,49 @@ class Outcome:
 
     @property
     def mark(self) -> str:
-        """A text that is another one when the outcome is."""
-        return f"{self.recalculated} {len(self.entries)} {self.total}"
+        """A text that is another one when what was asked, what was decided before, an entry or a plan is."""
+        asked = (self.kind.value, self.reason, self.amount)
+        seen = repr((asked, sorted(self.plans.items()), [tuple(entry) for entry in self.entries]))
+        return f"{self.after}.{hashlib.sha256(seen.encode()).hexdigest()[:32]}"
 
 
 def conversion_release(*, lead_id: int, by: User, reason: str = "") -> Outcome:
-    """Take off what holds a conversion back, but that nobody has claimed its code. Raises Undecidable."""
+    """Take off what holds a conversion back. Raises Undecidable; while its code is unclaimed or its referrer inactive,
+    too: those holds end with the referrer's record."""
     with transaction.atomic():
         referrers = lock_conversions([lead_id])
         stored = select_conversions([lead_id])
+        if (text := NOT_BY_RELEASE.get(stored[lead_id].hold_reason)) is not None:
+            raise Undecidable(text)
         holds = releasable(stored, referrers)[lead_id]
         if not holds:
-            unclaimed = stored[lead_id].hold_reason == Conversion.Hold.UNCLAIMED
-            raise Undecidable(UNCLAIMED if unclaimed else NOT_HELD)
+            raise Undecidable(NOT_HELD)
         _write_down(stored, Kind.RELEASE, by, reason, holds=holds)
-        return _settle(stored, stored, referrers, by, "")
+        return Outcome(Kind.RELEASE, reason, entries=_settle(stored, stored, referrers, by, ""))
 
 
-def conversion_reject(*, lead_id: int, by: User, reason: str, preview: bool = False) -> Outcome:
+def conversion_reject(*, lead_id: int, by: User, reason: str, preview: bool = False, expected: str = "") -> Outcome:
     """Let a conversion earn nothing, for a reason that the referrer reads. Raises Undecidable."""
-    return _decide(Kind.REJECT, lead_id, by, reason, preview=preview)
+    return _decide(Kind.REJECT, lead_id, by, reason, preview=preview, expected=expected)
 
 
-def conversion_reopen(*, lead_id: int, by: User, reason: str, preview: bool = False) -> Outcome:
+def conversion_reopen(*, lead_id: int, by: User, reason: str, preview: bool = False, expected: str = "") -> Outcome:
     """Withdraw a rejection. Raises Undecidable."""
-    return _decide(Kind.REOPEN, lead_id, by, reason, preview=preview)
+    return _decide(Kind.REOPEN, lead_id, by, reason, preview=preview, expected=expected)
 
 
-def conversion_refund(*, lead_id: int, by: User, reason: str, amount: Decimal, preview: bool = False) -> Outcome:
+def conversion_refund(
+    *, lead_id: int, by: User, reason: str, amount: Decimal, preview: bool = False, expected: str = ""
+) -> Outcome:
     """Note that the customer got back a part of what they paid: the rest earns. Raises Undecidable."""
-    return _decide(Kind.REFUND, lead_id, by, reason, amount=amount, preview=preview)
+    return _decide(Kind.REFUND, lead_id, by, reason, amount=amount, preview=preview, expected=expected)
 
 
-def conversion_correct(*, lead_id: int, by: User, reason: str, amount: Decimal, preview: bool = False) -> Outcome:
+def conversion_correct(
+    *, lead_id: int, by: User, reason: str, amount: Decimal, preview: bool = False, expected: str = ""
+) -> Outcome:
     """Add to a conversion's commission, or take from it, for as long as the sale stands. Raises Undecidable."""
-    return _decide(Kind.CORRECTION, lead_id, by, reason, amount=amount, preview=preview)
+    return _decide(Kind.CORRECTION, lead_id, by, reason, amount=amount, preview=preview, expected=expected)
 
 
 def conversions_recalculate(
@@ -144,7 +167,9 @@ def conversions_recalculate(
             raise Undecidable(NOTHING_CHANGES)
         changed = {lead_id: stored[lead_id] for lead_id in wanted}
         _write_down(changed, Kind.RECALCULATION, by, reason)
-        outcome = _settle(wanted, changed, referrers, by, because(RECALCULATED, reason), len(wanted))
+        entries = _settle(wanted, changed, referrers, by, because(RECALCULATED, reason))
+        new_plans = {lead_id: one.plan for lead_id, one in wanted.items() if one.plan is not None}
+        outcome = Outcome(Kind.RECALCULATION, reason, entries=entries, plans=new_plans)
         if expected and outcome.mark != expected:
             raise Undecidable(SOMETHING_ELSE)
         if preview:
@@ -160,8 +185,8 @@ def releasable(conversions: Conversions, referrers: Referrers) -> dict[int, list
     for lead_id, one in conversions.items():
         referrer = referrers[one.referrer]
         reasons = hold_reasons(
-            claimed=True,  # whose code it is, nobody can release
-            active=referrer.active,
+            claimed=True,  # whose code it is, and whether they are active, nobody can release
+            active=True,
             referrer=referrer.person,
             customer=people.get(one.contact_id) if one.contact_id is not None else None,
             campaign_owner=one.campaign_owner,
@@ -172,12 +197,25 @@ def releasable(conversions: Conversions, referrers: Referrers) -> dict[int, list
 
 
 def _decide(
-    kind: Decision.Kind, lead_id: int, by: User, reason: str, *, amount: Decimal | None = None, preview: bool
+    kind: Decision.Kind,
+    lead_id: int,
+    by: User,
+    reason: str,
+    *,
+    amount: Decimal | None = None,
+    preview: bool,
+    expected: str,
 ) -> Outcome:
+    """Decide, or show what it would do. `expected`: the mark of the preview that a person agreed to, good once."""
     with transaction.atomic():
         referrers = lock_conversions([lead_id])
         stored = select_conversions([lead_id])
         conversion = stored[lead_id]
+        last = Decision.objects.filter(conversion__lead_id=lead_id).order_by("pk").last()
+        after = last.pk if last is not None else 0
+        if last is not None and expected and expected.partition(".")[0] != str(after):
+            done = (last.kind, last.amount, last.reason, last.by_id) == (kind, amount, reason, by.pk)
+            raise Undecidable(DONE_ALREADY if done else SOMETHING_ELSE)
         refunded = select_judgements(stored).get((lead_id, conversion.referrer), UNJUDGED).refunded
         if conversion.state != Conversion.State.WON:
             raise Undecidable(NOT_WON)
@@ -196,7 +234,9 @@ def _decide(
             Kind.REFUND: because(REFUNDED, reason),
             Kind.CORRECTION: because(CORRECTED, reason),
         }.get(kind, "")
-        outcome = _settle(stored, stored, referrers, by, note)
+        outcome = Outcome(kind, reason, amount, _settle(stored, stored, referrers, by, note), after=after)
+        if expected and outcome.mark != expected:
+            raise Undecidable(SOMETHING_ELSE)
         if preview:
             transaction.set_rollback(True)
         return outcome
@@ -227,10 +267,8 @@ def _write_down(
     )
 
 
-def _settle(
-    wanted: Conversions, stored: Conversions, referrers: Referrers, by: User, note: str, recalculated: int = 0
-) -> Outcome:
+def _settle(wanted: Conversions, stored: Conversions, referrers: Referrers, by: User, note: str) -> list[Entry]:
     entries = settle(wanted, stored, referrers, select_plans(), by=by.pk, note=note)
     if entries:
         entries_posted.send(sender=None, lead_ids={entry.lead_id for entry in entries})
-    return Outcome(entries, recalculated)
+    return entries

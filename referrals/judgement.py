@@ -12,6 +12,8 @@ from referrals.commissions import NOTHING
 
 # Conversion.Hold and Decision.Kind, as this module without Django knows them.
 UNCLAIMED, INACTIVE, SELF_REFERRAL, AD_CAMPAIGN = "unclaimed", "inactive", "self_referral", "ad_campaign"
+# What a person may release; the two others end with the referrer's record.
+RELEASABLE = frozenset({SELF_REFERRAL, AD_CAMPAIGN})
 RELEASE, REJECT, REOPEN, REFUND, CORRECTION = "release", "reject", "reopen", "refund", "correction"
 
 
@@ -52,7 +54,7 @@ def judge(decisions: Iterable[Decided]) -> Judgement:
     for decision in decisions:
         match decision.kind:
             case "release":
-                released |= set(decision.holds)
+                released |= RELEASABLE & set(decision.holds)
             case "reject":
                 rejected = decision.reason
             case "reopen":

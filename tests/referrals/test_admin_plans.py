@@ -125,17 +125,66 @@ def test_a_refund_is_shown_before_it_is_posted(manager):
     Referrer.objects.create(code="ref_a", claimed=True)
     tell(won())
     data = {"amount": "20000", "reason": "Вернули модуль"}
-    assert "-2\u2009000\u2009₸" in manager.post(decide_url("refund"), data).content.decode()
+    page = manager.post(decide_url("refund"), data)
+    assert "-2\u2009000\u2009₸" in page.content.decode()
     assert balances() == {1: 5000}
-    assert manager.post(decide_url("refund"), {**data, "confirm": "1"}).status_code == 302
+    manager.post(decide_url("refund"), {**data, "confirm": "1"})  # of what was not looked at nothing is confirmed
+    assert balances() == {1: 5000}
+    assert manager.post(decide_url("refund"), confirmed(page, **data)).status_code == 302
     entry = Earning.objects.get(seq=2)
     assert (balances(), str(entry.by)) == ({1: 3000}, "refs")
+
+
+def confirmed(page: Any, **data: str) -> dict[str, str]:
+    """Return what the second click sends after a preview."""
+    return {**data, "confirm": "1", "expected": page.context["outcome"].mark}
+
+
+@pytest.mark.parametrize(("kind", "amount", "left"), [("refund", "20000", 3000), ("correction", "700", 5700)])
+def test_a_second_click_decides_nothing_more(manager, kind, amount, left):
+    tell(won())
+    data = {"amount": amount, "reason": "Вернули модуль"}
+    agreed = confirmed(manager.post(decide_url(kind), data), **data)
+    assert manager.post(decide_url(kind), agreed).status_code == 302
+    assert "Это уже решено минуту назад" in manager.post(decide_url(kind), agreed).content.decode()
+    assert (balances(), Decision.objects.count()) == ({1: left}, 1)
+
+
+def test_a_refund_that_moves_no_sum_is_written_down_once_as_well(manager):
+    CommissionPlan.objects.update(valid_to=date(2020, 1, 1))
+    CommissionPlan.objects.create(name="x", kind="fixed", value=777, valid_from=date(2020, 1, 1))
+    tell(won())
+    data = {"amount": "20000", "reason": "Вернули модуль"}
+    agreed = confirmed(manager.post(decide_url("refund"), data), **data)
+    for _ in range(2):
+        manager.post(decide_url("refund"), agreed)
+    assert Decision.objects.count() == 1
+
+
+@pytest.mark.parametrize("other", [{"amount": "30000"}, {"reason": "Другое"}])
+def test_what_is_confirmed_is_what_was_shown(manager, other):
+    tell(won())
+    data = {"amount": "20000", "reason": "Вернули модуль"}
+    page = manager.post(decide_url("refund"), data)
+    fields = page.context["form"].fields
+    assert all(f'<input type="hidden" name="{name}"' in page.content.decode() for name in fields)
+    page = manager.post(decide_url("refund"), confirmed(page, **{**data, **other})).content.decode()
+    assert "С тех пор кое-что изменилось." in page
+    assert not Decision.objects.exists()
+
+
+def test_what_was_shown_can_be_gone_back_on(manager):
+    tell(won())
+    page = manager.post(decide_url("reject"), {"reason": "Сам у себя", "edit": "1"})
+    assert '<input type="text" name="reason" value="Сам у себя"' in page.content.decode()
+    assert page.context["outcome"] is None
 
 
 def test_a_rejection_needs_a_reason(manager):
     tell(won())
     assert manager.post(decide_url("reject"), {"confirm": "1"}).context["form"].errors
-    manager.post(decide_url("reject"), {"confirm": "1", "reason": "Сам у себя"})
+    page = manager.post(decide_url("reject"), {"reason": "Сам у себя"})
+    manager.post(decide_url("reject"), confirmed(page, reason="Сам у себя"))
     assert Conversion.objects.get().rejected == "Сам у себя"
 
 
@@ -155,3 +204,16 @@ def test_a_conversion_offers_what_may_be_decided_of_it(manager):
     page = manager.get(url).content.decode()
     assert decide_url("release") not in page
     assert "Снято удержание" in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [({"claimed": False}, "У кода нет владельца"), ({"claimed": True, "active": False}, "Реферер неактивен: сделайте")],
+)
+def test_a_hold_of_the_referrers_own_is_not_offered_for_release(manager, fields, text):
+    Referrer.objects.create(code="ref_a", **fields)
+    tell(won(utm_campaign="tripwire"))
+    page = manager.get(reverse("admin:referrals_conversion_change", args=[Conversion.objects.get().pk]))
+    assert decide_url("release") not in page.content.decode()
+    assert text in manager.post(decide_url("release"), {}).content.decode()
+    assert not Decision.objects.exists()

@@ -112,6 +112,37 @@ def test_a_code_without_an_owner_is_released_by_claiming_only(manager):
     assert hold() == ""
 
 
+def test_the_hold_of_an_inactive_referrer_ends_when_they_are_active_again(dana, manager):
+    Referrer.objects.update(active=False)
+    tell(won())
+    with pytest.raises(Undecidable, match="make them active"):
+        decisions.conversion_release(lead_id=1, by=manager)
+    assert hold() == "inactive"
+    dana.save()
+    reconsider_referrer(dana)
+    assert hold() == ""
+
+
+def test_a_release_of_an_inactive_referrers_hold_in_old_books_counts_for_nothing(dana, manager):
+    tell(won())
+    conversion = Conversion.objects.get()
+    Decision.objects.create(conversion=conversion, referrer=dana, kind="release", holds=["inactive"], by=manager)
+    dana.active = False
+    dana.save()
+    reconsider_referrer(dana)
+    assert hold() == "inactive"
+
+
+def test_an_outcome_is_marked_by_what_it_stands_for(dana, manager):
+    tell(won(1), won(2))
+    shown = [
+        decisions.conversion_correct(lead_id=lead_id, by=manager, reason=reason, amount=tenge(700), preview=True).mark
+        for lead_id, reason in ((1, "x"), (2, "x"), (1, "y"), (1, "x"))
+    ]
+    assert len(set(shown)) == 3
+    assert shown[0] == shown[3]
+
+
 def test_a_release_is_of_one_referrer(dana, manager):
     tell(won(utm_campaign="tripwire"))
     decisions.conversion_release(lead_id=1, by=manager)
@@ -204,9 +235,12 @@ def test_recalculating_moves_sales_to_the_plan_that_holds_now(dana, manager):
     old = CommissionPlan.objects.get()
     new = plan_change(plan=old, by=manager, value=20)
     days: dict[str, Any] = {"first": date(2025, 6, 1), "last": date(2025, 6, 30), "by": manager, "referrer": dana}
-    seen = decisions.conversions_recalculate(**days, reason="x", preview=True)
+    reason = "Новая ставка с начала лета"
+    seen = decisions.conversions_recalculate(**days, reason=reason, preview=True)
     assert (seen.recalculated, seen.total, balances()) == (1, 5000, {1: 5000, 2: 5000, 3: 5000})
-    decisions.conversions_recalculate(**days, reason="Новая ставка с начала лета", expected=seen.mark)
+    with pytest.raises(Undecidable, match="Something changed"):
+        decisions.conversions_recalculate(**days, reason="Другое", expected=seen.mark)
+    decisions.conversions_recalculate(**days, reason=reason, expected=seen.mark)
     assert balances() == {1: 10_000, 2: 5000, 3: 5000}
     assert Conversion.objects.get(lead_id=1).plan == new
     entry = Earning.objects.get(conversion__lead_id=1, seq=2)
