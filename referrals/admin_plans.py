@@ -8,6 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
+from django.db import IntegrityError
 from django.db.models import Count, OuterRef, QuerySet, Subquery, Value
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -25,7 +26,7 @@ from referrals import decisions
 from referrals.decisions import Undecidable
 from referrals.models import CommissionPlan, Conversion, Referrer, ReferrerGroup
 from referrals.plan_text import terms_text
-from referrals.plans import as_plan, plan_change
+from referrals.plans import PlanReplaced, as_plan, plan_change
 
 FLAT = "kind == 'percent' || kind == 'fixed'"
 TIERED = "kind == 'percent_tiers' || kind == 'fixed_tiers'"
@@ -133,6 +134,15 @@ class CommissionPlanAdmin(PanelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: CommissionPlan | None = None) -> bool:
         """Keep what conversions earned by; a plan is ended, not deleted."""
         return False
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Say in words what the form could not know: somebody saved another plan at the same moment."""
+        try:
+            return super().changeform_view(request, *args, **kwargs)  # type: ignore[no-any-return]
+        except (IntegrityError, PlanReplaced):
+            text = _("Nothing is saved: somebody changed the plans at the same moment. Look at them and try again.")
+            self.message_user(request, text, messages.ERROR)
+            return HttpResponseRedirect(reverse("admin:referrals_commissionplan_changelist"))
 
     def save_model(self, request: HttpRequest, obj: CommissionPlan, form: Any, change: bool) -> None:
         """Save a new plan, or other terms as a new version."""

@@ -13,6 +13,10 @@ from referrals.commissions import Plan, plan_for
 from referrals.models import CommissionPlan
 
 
+class PlanReplaced(ValueError):
+    """Somebody changed the plan meanwhile: it has a newer version."""
+
+
 class Audience(Protocol):
     """What of a referrer decides which plan is theirs."""
 
@@ -70,18 +74,19 @@ def plan_of(day: date, referrer: Audience, group: int | None, plans: Mapping[int
 def plan_change(*, plan: CommissionPlan, by: User | None, **terms: Any) -> CommissionPlan:
     """Make the next version of a plan with these terms (CommissionPlan.TERMS); return it.
 
-    The old version ends where the new one begins; beginning no later, the new one stands instead of it, and the old one
-    never held. Conversions keep the version that they have: a recalculation moves them. Raises ValueError where
-    somebody changed the plan meanwhile, IntegrityError where the new version overlaps another plan.
+    The old version ends where the new one begins, unless it has ended before; beginning no later, the new one stands
+    instead of it, and the old one never held. Conversions keep the version that they have: a recalculation moves them.
+    Raises PlanReplaced where somebody was faster, IntegrityError where the new version overlaps another plan.
     """
     with transaction.atomic():
         old = CommissionPlan.objects.select_for_update().get(pk=plan.pk)
         if CommissionPlan.objects.filter(replaces=old).exists():
-            raise ValueError("the plan has a newer version")
+            raise PlanReplaced("the plan has a newer version")
         values = {name: getattr(old, name) for name in CommissionPlan.TERMS} | {"name": old.name} | terms
         new = CommissionPlan(**values, version=old.version + 1, replaces=old, created_by=by)
         new.valid_to = terms.get("valid_to", old.valid_to)
-        old.valid_to = max(new.valid_from, old.valid_from)
+        end = max(new.valid_from, old.valid_from)
+        old.valid_to = end if old.valid_to is None else min(old.valid_to, end)
         old.save(update_fields=["valid_to"])
         new.save()
     return new

@@ -4,12 +4,14 @@ from datetime import date
 from typing import Any
 
 import pytest
+from django.db import IntegrityError
 from django.test import Client
 from django.urls import reverse
 
 from onai_project import roles
+from referrals import admin_plans
 from referrals.models import CommissionPlan, Conversion, Decision, Earning, Referrer, ReferrerGroup
-from referrals.plans import plan_change
+from referrals.plans import PlanReplaced, plan_change
 from tests.onai_project.rows import make_user
 from tests.referrals.helpers import MIDDLE, balances, tell, won
 
@@ -63,6 +65,30 @@ def test_other_terms_are_saved_as_a_new_version_and_the_sales_keep_theirs(manage
     assert reverse(RECALCULATE) + "?first=2025-06-01" in text
     new = CommissionPlan.objects.get(replaces=plan)
     assert (new.value, new.valid_from, Conversion.objects.get().plan) == (20, date(2025, 6, 1), plan)
+
+
+def test_a_plan_that_ended_is_changed_without_reviving_its_old_version(manager):
+    plan = CommissionPlan.objects.get()
+    CommissionPlan.objects.update(valid_to=date(2025, 1, 1))
+    between = {"valid_from": date(2025, 1, 1), "valid_to": date(2025, 6, 1)}
+    CommissionPlan.objects.create(name="Весна", kind="percent", value=5, **between)
+    page = manager.post(reverse(CHANGE, args=[plan.pk]), terms(value="20", valid_from="01.03.2025"))
+    assert "В часть этих дней для тех же людей уже действует другой тариф." in page.content.decode()
+    assert manager.post(reverse(CHANGE, args=[plan.pk]), terms(value="20", valid_from="01.06.2025")).status_code == 302
+    plan.refresh_from_db()
+    assert (plan.valid_to, CommissionPlan.objects.get(replaces=plan).value) == (date(2025, 1, 1), 20)
+
+
+@pytest.mark.parametrize("error", [IntegrityError("plan_no_overlap"), PlanReplaced("the plan has a newer version")])
+def test_who_was_slower_reads_that_nothing_is_saved(manager, monkeypatch, error):
+    def somebody_was_faster(**terms: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(admin_plans, "plan_change", somebody_was_faster)
+    plan = CommissionPlan.objects.get()
+    page = manager.post(reverse(CHANGE, args=[plan.pk]), terms(value="20"), follow=True)
+    assert "Ничего не сохранено" in page.content.decode()
+    assert CommissionPlan.objects.get() == plan
 
 
 def test_a_name_is_no_new_version(manager):
