@@ -268,7 +268,9 @@ def _write_down(
 
 
 def _settle(wanted: Conversions, stored: Conversions, referrers: Referrers, by: User, note: str) -> list[Entry]:
-    entries = settle(wanted, stored, referrers, select_plans(), by=by.pk, note=note)
+    entries = settle(
+        wanted, stored, referrers, select_plans(), by=by.pk, notes=dict.fromkeys(wanted, note) if note else None
+    )
     if entries:
         entries_posted.send(sender=None, lead_ids={entry.lead_id for entry in entries})
     return entries

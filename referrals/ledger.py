@@ -77,7 +77,9 @@ def converge_conversions(deals: Sequence[DealState]) -> list[Entry]:
             wanted[deal.lead_id] = _conversion(deal, win, by_code[code], old, plans, owner)
         elif old is not None:
             wanted[deal.lead_id] = old._replace(state=Conversion.State.REVERSED)
-    return settle(wanted, stored, referrers, plans)
+    # Won all the same, only not by a referrer any more.
+    left = {deal.lead_id: posting.NO_REFERRAL for deal in concerned if deal.lead_id not in won and deal.win()}
+    return settle(wanted, stored, referrers, plans, notes=left)
 
 
 def reconsider_referrer(referrer: Referrer) -> list[Entry]:
@@ -94,13 +96,14 @@ def settle(
     plans: Plans,
     *,
     by: int | None = None,
-    note: str = "",
+    notes: Mapping[int, str] | None = None,
 ) -> list[Entry]:
     """Write these conversions as they should be, and post what is missing between the ledger and the targets.
 
     `stored` is what the table has of them; whom they concern is locked (locks.py) and among `referrers`. Holds and
     rejections are found here. Where one month's number of sales comes to another tier, or a customer's first sale is
-    another one, the conversions that depend on it are posted to as well. `by` and `note`: which person, and why.
+    another one, the conversions that depend on it are posted to as well. `by`: which person changed it; `notes`: why,
+    by deal, where the conversion itself does not say.
     """
     judgements = select_judgements(wanted)
     people = select_people(customers_of(wanted.values()))
@@ -132,7 +135,17 @@ def settle(
     affected = {lead_id: conversion for lead_id, conversion in affected.items() if lead_id not in wanted}
     if affected:
         judgements |= select_judgements(affected)
-    return posting.post(wanted, affected, plans, judgements, by=by, note=note)
+    changers = {lead_id: _changers(conversion, moved) for lead_id, conversion in affected.items()}
+    return posting.post(wanted, affected, plans, judgements, changers=changers, by=by, notes=notes or {})
+
+
+def _changers(affected: StoredConversion, moved: Collection[StoredConversion]) -> set[int]:
+    """Return the deals whose changes concern a conversion: its month's, and its customer's."""
+    return {
+        one.lead_id
+        for one in moved
+        if one.month == affected.month or (one.contact_id is not None and one.contact_id == affected.contact_id)
+    }
 
 
 def _affected(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
@@ -29,6 +29,7 @@ from webhooks.reasons import because
 # Stored in English, shown in the reader's language.
 OTHER_REFERRER = gettext_noop("the deal is another referrer's now")
 TAKEN_BACK = gettext_noop("the sale was taken back")
+NO_REFERRAL = gettext_noop("the deal is no longer by a referral link")
 REJECTED = gettext_noop("rejected")
 NOT_FIRST = gettext_noop("not the customer's first sale")
 OTHER_TIER = gettext_noop("another number of sales in the month")
@@ -80,15 +81,19 @@ def post(
     plans: Mapping[int, Plan],
     judgements: Mapping[tuple[int, int], Judgement],
     *,
+    changers: Mapping[int, Collection[int]],
     by: int | None = None,
-    note: str = "",
+    notes: Mapping[int, str],
 ) -> list[Entry]:
     """Append what is missing to the targets of these conversions, as stored; return it.
 
-    `affected` are those that only other conversions' changes concern. A person's entries have `by` and, on what they
-    touched, `note` for a reason; others name the delivery that their deal rests on.
+    `affected` are those that only other deals' changes concern: `changers` says which. `notes` are reasons, by deal,
+    that whoever changed something knows better. A person's entries have `by`; others name the delivery that their deal
+    rests on, or that the deal rests on which changed what they earn.
     """
     conversions = touched | affected
+    if not conversions:
+        return []
     entries: list[Entry] = []
     terms = _terms(conversions, plans, judgements)
     posted = _posted(conversions)
@@ -103,16 +108,23 @@ def post(
             if goal == before:
                 continue
             kind, reason = _why(conversion, referrer_id, terms[lead_id], before, goal, lead_id in affected)
-            if note and lead_id in touched:
-                reason = note
+            reason = notes.get(lead_id, reason)
             for available_at, amount in movements(sums, goal, conversion.available_at):
                 seq += 1
                 entries.append(Entry(known.id, referrer_id, seq, kind, amount, reason, available_at, lead_id))
     if entries:
-        causes = {} if by is not None else select_causes({entry.lead_id for entry in entries})
+        causes = {} if by is not None else _causes({entry.lead_id for entry in entries}, changers)
         rows = [(*entry[:-1], causes.get(entry.lead_id), by) for entry in entries]
         bulk.insert(Earning, _FIELDS, rows)
     return entries
+
+
+def _causes(lead_ids: Collection[int], changers: Mapping[int, Collection[int]]) -> dict[int, int]:
+    """Return the delivery that led to these deals' entries: the last of what each deal, or its changers, rest on."""
+    changed_by = {lead_id: changers.get(lead_id, (lead_id,)) for lead_id in lead_ids}
+    newest = select_causes({changer for deals in changed_by.values() for changer in deals})
+    found = {lead_id: [one for deal in deals if (one := newest.get(deal))] for lead_id, deals in changed_by.items()}
+    return {lead_id: max(deliveries) for lead_id, deliveries in found.items() if deliveries}
 
 
 def select_balances(

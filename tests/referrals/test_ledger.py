@@ -147,6 +147,10 @@ def test_a_sale_no_longer_a_referral_is_taken_back():
     tell(won())
     tell(won(at=NOW + 1, action="update", utm_source="facebook"))
     assert (Conversion.objects.get().state, sum(amount for _, _, amount in entries())) == ("reversed", 0)
+    assert Earning.objects.get(seq=2).reason == "the deal is no longer by a referral link"
+    tell(won(at=NOW + 2, action="update"))
+    tell(won(at=NOW + 3, status=bodies.LOST, utm_source="facebook"))
+    assert Earning.objects.get(seq=4).reason == "the sale was taken back"
 
 
 def test_unchanged_deals_post_nothing():

@@ -8,7 +8,9 @@ from django.db import DatabaseError, IntegrityError, transaction
 
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer, ReferrerGroup
 from referrals.plans import plan_change
+from tests import bodies
 from tests.referrals.helpers import BEGINNING, DAY, MIDDLE, answer, balances, make_plan, next_month, tell, won
+from webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
@@ -175,3 +177,25 @@ def test_a_plan_changed_meanwhile_is_not_changed_twice():
     plan_change(plan=old, by=None, value=20)
     with pytest.raises(ValueError, match="newer"):
         plan_change(plan=old, by=None, value=30)
+
+
+def causes(lead_id: int) -> list[int | None]:
+    """Return the numbers, in the order of arrival, of the deliveries that a deal's entries name."""
+    order = list(WebhookDelivery.objects.order_by("pk").values_list("pk", flat=True))
+    entries = Earning.objects.filter(conversion__lead_id=lead_id).order_by("seq")
+    return [order.index(entry.delivery_id) + 1 if entry.delivery_id else None for entry in entries]
+
+
+def test_what_a_tier_moves_names_the_delivery_of_the_deal_that_reached_or_lost_it():
+    make_plan("fixed_tiers", rates=TIERS)
+    tell(won(1, at=MIDDLE), won(2, at=MIDDLE + 1))
+    tell(won(3, at=MIDDLE + 2))
+    tell(won(3, at=MIDDLE + 3, status=bodies.LOST))
+    assert [causes(lead_id) for lead_id in (1, 2, 3)] == [[1, 3, 4], [2, 3, 4], [3, 4]]
+
+
+def test_what_an_earlier_sale_takes_names_the_delivery_of_that_sale():
+    make_plan("percent", 10, first_sale_only=True)
+    tell(answer(2, at=MIDDLE + DAY, contact=7))
+    tell(answer(1, at=MIDDLE, contact=7))
+    assert (balances(), causes(2)) == ({1: 5000}, [1, 2])
