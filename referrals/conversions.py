@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -16,16 +16,20 @@ from referrals.models import Conversion
 FIELDS = (
     "lead_id", "lead_name", "referrer", "contact_id", "utm_source", "utm_campaign", "pipeline_id", "sale_amount",
     "state", "moved", "plan", "sale_date", "available_at", "hold_reason", "campaign_owner", "rejected",
+    "self_referral",
 )  # fmt: skip
 _COLUMNS = """
 SELECT c.lead_id, c.lead_name, c.referrer_id, c.contact_id, c.utm_source, c.utm_campaign, c.pipeline_id,
        c.sale_amount, c.state, c.moved, c.plan_id, c.sale_date, c.available_at, c.hold_reason,
-       c.campaign_owner, c.rejected
+       c.campaign_owner, c.rejected, c.self_referral
 FROM referral_conversions AS c
 """
 _BY_LEAD = _COLUMNS + "WHERE c.lead_id = ANY(%s::bigint[])"
 _BY_REFERRER = _COLUMNS + "WHERE c.referrer_id = %s"
-_BY_CUSTOMER = _COLUMNS + "WHERE c.contact_id = ANY(%s::bigint[]) AND c.plan_id = ANY(%s::bigint[])"
+_BY_CUSTOMER = f"""
+{_COLUMNS}
+WHERE (c.contact_id = ANY(%s::bigint[]) OR c.earlier_sale = ANY(%s::bigint[])) AND c.plan_id = ANY(%s::bigint[])
+"""
 _MONTHS = """
 JOIN unnest(%s::bigint[], %s::timestamptz[], %s::timestamptz[]) AS month(referrer_id, first, last)
 ON c.referrer_id = month.referrer_id AND c.sale_date >= month.first AND c.sale_date < month.last
@@ -36,16 +40,31 @@ _COUNTS = f"""
 SELECT c.referrer_id, month.first, count(*) FROM referral_conversions AS c {_MONTHS}
 WHERE c.state = 'won' AND c.rejected = '' GROUP BY 1, 2
 """  # noqa: S608
+# Of all won deals, by a referral link or not; what DealState.win() says, in SQL.
 _FIRSTS = """
-SELECT DISTINCT ON (contact_id) lead_id FROM referral_conversions
-WHERE contact_id = ANY(%s::bigint[]) AND state = 'won' AND rejected = '' ORDER BY contact_id, sale_date, lead_id
+SELECT DISTINCT ON (deal.contact_id) deal.contact_id, deal.lead_id
+FROM deals AS deal
+CROSS JOIN LATERAL (SELECT min((win.value ->> 0)::bigint) AS at FROM jsonb_each(deal.wins) AS win) AS won
+WHERE deal.contact_id = ANY(%s::bigint[]) AND NOT deal.is_deleted AND deal.wins <> '{}'
+  AND NOT EXISTS (
+    SELECT FROM referral_conversions AS sale
+    WHERE sale.lead_id = deal.lead_id AND sale.state = 'won' AND sale.rejected <> ''
+  )
+ORDER BY deal.contact_id, won.at, deal.lead_id
+"""
+_NOTE_EARLIER = """
+UPDATE referral_conversions AS sale SET earlier_sale = new.earlier
+FROM unnest(%s::bigint[], %s::bigint[]) AS new (lead_id, earlier)
+WHERE sale.lead_id = new.lead_id AND sale.earlier_sale IS DISTINCT FROM new.earlier
 """
 _DECISIONS = """
 SELECT c.lead_id, d.referrer_id, d.kind, d.holds, d.amount, d.reason
 FROM referral_decisions AS d JOIN referral_conversions AS c ON c.id = d.conversion_id
 WHERE c.lead_id = ANY(%s::bigint[]) ORDER BY d.id
 """
-_PEOPLE = "SELECT contact_id, phone, email FROM contacts WHERE contact_id = ANY(%s::bigint[])"
+_PEOPLE = """
+SELECT contact_id, phone, email, forgotten_at IS NOT NULL FROM contacts WHERE contact_id = ANY(%s::bigint[])
+"""
 
 
 class Month(NamedTuple):
@@ -74,10 +93,11 @@ class StoredConversion(NamedTuple):
     hold_reason: str
     campaign_owner: str
     rejected: str
+    self_referral: bool
 
     @property
     def counts(self) -> bool:
-        """Return whether it is one of the referrer's sales of the month, and of the customer's."""
+        """Return whether it is one of the referrer's sales of the month."""
         return self.state == Conversion.State.WON and not self.rejected
 
     @property
@@ -114,9 +134,10 @@ def select_of_months(months: Collection[Month], plans: Collection[int]) -> Conve
     return _select(_BY_MONTH, [*_bounds(months), list(plans)]) if months else {}
 
 
-def select_of_customers(contacts: Collection[int], plans: Collection[int]) -> Conversions:
-    """Return the conversions of these customers that earn by one of these plans."""
-    return _select(_BY_CUSTOMER, [list(contacts), list(plans)]) if contacts else {}
+def select_of_customers(contacts: Collection[int], deals: Collection[int], plans: Collection[int]) -> Conversions:
+    """Return the conversions that earn by one of these plans, of these customers, or of one whose earlier sale one of
+    these deals was when it was last looked at."""
+    return _select(_BY_CUSTOMER, [list(contacts), list(deals), list(plans)]) if contacts or deals else {}
 
 
 def count_months(months: Collection[Month]) -> dict[Month, int]:
@@ -131,13 +152,20 @@ def count_months(months: Collection[Month]) -> dict[Month, int]:
     return counts
 
 
-def select_firsts(contacts: Collection[int]) -> set[int]:
-    """Return the deals that are the first sale, in all referrers' conversions, of one of these customers."""
+def select_firsts(contacts: Collection[int]) -> dict[int, int]:
+    """Return the first won deal of each of these customers, whoever brought it; a rejected sale is nobody's first."""
     if not contacts:
-        return set()
+        return {}
     with connection.cursor() as cursor:
         cursor.execute(_FIRSTS, [list(contacts)])
-        return {lead_id for (lead_id,) in cursor.fetchall()}
+        return dict(cursor.fetchall())
+
+
+def note_earlier_sales(earlier: Mapping[int, int | None]) -> None:
+    """Note of these conversions, by deal, which earlier sale of the customer's makes them earn nothing."""
+    if earlier:
+        with connection.cursor() as cursor:
+            cursor.execute(_NOTE_EARLIER, [list(earlier), list(earlier.values())])
 
 
 def select_judgements(lead_ids: Collection[int]) -> dict[tuple[int, int], Judgement]:
@@ -150,13 +178,16 @@ def select_judgements(lead_ids: Collection[int]) -> dict[tuple[int, int], Judgem
     return {key: judge(rows) for key, rows in decided.items()}
 
 
-def select_people(contacts: Collection[int]) -> dict[int, Person]:
-    """Return how to reach these customers, of those that the API has told of."""
+def select_people(contacts: Collection[int]) -> dict[int, Person | None]:
+    """Return how to reach these customers, of those that the API has told of; None of a person who was forgotten."""
     if not contacts:
         return {}
     with connection.cursor() as cursor:
         cursor.execute(_PEOPLE, [list(contacts)])
-        return {contact_id: Person(phone, email) for contact_id, phone, email in cursor.fetchall()}
+        return {
+            contact_id: None if is_forgotten else Person(phone, email)
+            for contact_id, phone, email, is_forgotten in cursor.fetchall()
+        }
 
 
 def customers_of(conversions: Iterable[StoredConversion]) -> set[int]:

@@ -21,10 +21,8 @@ from onai_project.periods import day_start
 from referrals.conversions import (
     Conversions,
     business_day,
-    customers_of,
     select_conversions,
     select_judgements,
-    select_people,
 )
 from referrals.judgement import UNJUDGED, hold_reasons
 from referrals.ledger import settle
@@ -100,7 +98,7 @@ def conversion_release(*, lead_id: int, by: User, reason: str = "") -> Outcome:
         stored = select_conversions([lead_id])
         if (text := NOT_BY_RELEASE.get(stored[lead_id].hold_reason)) is not None:
             raise Undecidable(text)
-        holds = releasable(stored, referrers)[lead_id]
+        holds = releasable(stored)[lead_id]
         if not holds:
             raise Undecidable(NOT_HELD)
         _write_down(stored, Kind.RELEASE, by, reason, holds=holds)
@@ -177,18 +175,15 @@ def conversions_recalculate(
         return outcome
 
 
-def releasable(conversions: Conversions, referrers: Referrers) -> dict[int, list[str]]:
+def releasable(conversions: Conversions) -> dict[int, list[str]]:
     """Return by deal what holds each conversion back now that a person may release."""
     judgements = select_judgements(conversions)
-    people = select_people(customers_of(conversions.values()))
     found = {}
     for lead_id, one in conversions.items():
-        referrer = referrers[one.referrer]
         reasons = hold_reasons(
             claimed=True,  # whose code it is, and whether they are active, nobody can release
             active=True,
-            referrer=referrer.person,
-            customer=people.get(one.contact_id) if one.contact_id is not None else None,
+            self_referral=one.self_referral,
             campaign_owner=one.campaign_owner,
         )
         released = judgements.get((lead_id, one.referrer), UNJUDGED).released

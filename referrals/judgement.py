@@ -66,14 +66,12 @@ def judge(decisions: Iterable[Decided]) -> Judgement:
     return Judgement(frozenset(released), rejected, refunded, corrected)
 
 
-def hold_reasons(
-    *, claimed: bool, active: bool, referrer: Person, customer: Person | None, campaign_owner: str
-) -> list[str]:
+def hold_reasons(*, claimed: bool, active: bool, self_referral: bool, campaign_owner: str) -> list[str]:
     """Return why what a conversion earns cannot be paid, the weightiest first; nothing when it can."""
     found = {
         UNCLAIMED: not claimed,
         INACTIVE: not active,
-        SELF_REFERRAL: customer is not None and is_same_person(referrer, customer),
+        SELF_REFERRAL: self_referral,
         AD_CAMPAIGN: bool(campaign_owner),
     }
     return [reason for reason, holds in found.items() if holds]

@@ -17,7 +17,6 @@ from referrals.commissions import Plan, tier
 from referrals.conversions import (
     FIELDS,
     Conversions,
-    Month,
     StoredConversion,
     business_day,
     count_months,
@@ -29,10 +28,10 @@ from referrals.conversions import (
     select_of_months,
     select_people,
 )
-from referrals.judgement import UNJUDGED, Judgement, Person, hold_reasons
+from referrals.judgement import UNJUDGED, Judgement, Person, hold_reasons, is_same_person
 from referrals.locks import LockedReferrer, Referrers, lock_parties, lock_referrers
 from referrals.models import Conversion, Referrer
-from referrals.plans import plan_of, select_plans
+from referrals.plans import is_first_sale_asked, plan_of, select_plans
 from referrals.posting import OTHER_REFERRER as OTHER_REFERRER
 from referrals.posting import TAKEN_BACK as TAKEN_BACK
 from referrals.posting import Entry
@@ -57,10 +56,17 @@ def converge_conversions(deals: Sequence[DealState]) -> list[Entry]:
     # Which conversions there are is sure, for the deals are locked; what is in them only under the referrers' locks.
     known = select_conversions([deal.lead_id for deal in deals])
     concerned = [deal for deal in deals if deal.lead_id in known or deal.lead_id in won]
-    if not concerned:
+    # Whoever brought it, a sale may be its customer's first, or have been.
+    sales = {deal.lead_id: deal.contact_id for deal in deals if deal.wins or deal.past_wins}
+    if not (sales and is_first_sale_asked()):
+        sales = {}
+    if not concerned and not sales:
         return []
-    lead_ids = [deal.lead_id for deal in concerned]
-    contacts = {deal.contact_id for deal in concerned if deal.contact_id is not None}
+    customers = sales | {deal.lead_id: deal.contact_id for deal in concerned}
+    lead_ids = sorted(customers)
+    # Also those that they were until now: others may be looking at all deals of theirs at this moment.
+    left_contacts = {deal.left_contact for deal in deals if deal.lead_id in customers}
+    contacts = {one for one in (*customers.values(), *left_contacts) if one is not None}
     referrers = lock_parties(lead_ids, contacts=contacts, codes=[code for code, _ in won.values()])
     by_code = {referrer.code: referrer for referrer in referrers.values()}
     plans = select_plans()
@@ -79,7 +85,7 @@ def converge_conversions(deals: Sequence[DealState]) -> list[Entry]:
             wanted[deal.lead_id] = old._replace(state=Conversion.State.REVERSED)
     # Won all the same, only not by a referrer any more.
     left = {deal.lead_id: posting.NO_REFERRAL for deal in concerned if deal.lead_id not in won and deal.win()}
-    return settle(wanted, stored, referrers, plans, notes=left)
+    return settle(wanted, stored, referrers, plans, sales=sales, notes=left)
 
 
 def reconsider_referrer(referrer: Referrer) -> list[Entry]:
@@ -95,6 +101,7 @@ def settle(
     referrers: Referrers,
     plans: Plans,
     *,
+    sales: Mapping[int, int | None] | None = None,
     by: int | None = None,
     notes: Mapping[int, str] | None = None,
 ) -> list[Entry]:
@@ -102,8 +109,9 @@ def settle(
 
     `stored` is what the table has of them; whom they concern is locked (locks.py) and among `referrers`. Holds and
     rejections are found here. Where one month's number of sales comes to another tier, or a customer's first sale is
-    another one, the conversions that depend on it are posted to as well. `by`: which person changed it; `notes`: why,
-    by deal, where the conversion itself does not say.
+    another one, the conversions that depend on it are posted to as well. `sales`: deals that may be their customer's
+    first, or were, with the customer, whoever brought them. `by`: which person changed it; `notes`: why, by deal, where
+    the conversion itself does not say.
     """
     judgements = select_judgements(wanted)
     people = select_people(customers_of(wanted.values()))
@@ -111,7 +119,7 @@ def settle(
         lead_id: _judged(
             conversion,
             referrers[conversion.referrer],
-            people.get(conversion.contact_id) if conversion.contact_id is not None else None,
+            people,
             judgements.get((lead_id, conversion.referrer), UNJUDGED),
         )
         for lead_id, conversion in wanted.items()
@@ -131,31 +139,27 @@ def settle(
         volatile=("updated_at",),
     )
     after = count_months(months)
-    affected = _affected(moved, {month for month in months if tier(before[month]) != tier(after[month])}, plans, tiered)
+    affected = select_of_months({month for month in months if tier(before[month]) != tier(after[month])}, tiered)
+    # The old and the new customer of each deal.
+    served = [*(sales or {}).items(), *((one.lead_id, one.contact_id) for one in moved)]
+    if firsts := [plan.id for plan in plans.values() if plan.first_sale_only]:
+        customers = {contact_id for _, contact_id in served if contact_id is not None}
+        affected |= select_of_customers(customers, {lead_id for lead_id, _ in served}, firsts)
     affected = {lead_id: conversion for lead_id, conversion in affected.items() if lead_id not in wanted}
     if affected:
         judgements |= select_judgements(affected)
-    changers = {lead_id: _changers(conversion, moved) for lead_id, conversion in affected.items()}
+    changers = {lead_id: _changers(conversion, moved, served) for lead_id, conversion in affected.items()}
     return posting.post(wanted, affected, plans, judgements, changers=changers, by=by, notes=notes or {})
 
 
-def _changers(affected: StoredConversion, moved: Collection[StoredConversion]) -> set[int]:
-    """Return the deals whose changes concern a conversion: its month's, and its customer's."""
-    return {
-        one.lead_id
-        for one in moved
-        if one.month == affected.month or (one.contact_id is not None and one.contact_id == affected.contact_id)
-    }
-
-
-def _affected(
-    moved: Collection[StoredConversion], months: Collection[Month], plans: Plans, tiered: Collection[int]
-) -> Conversions:
-    """Return the conversions whose commission depends on others that changed."""
-    affected = select_of_months(months, tiered)
-    if firsts := [plan.id for plan in plans.values() if plan.first_sale_only]:
-        affected |= select_of_customers(customers_of(moved), firsts)
-    return affected
+def _changers(
+    affected: StoredConversion, moved: Collection[StoredConversion], served: Collection[tuple[int, int | None]]
+) -> set[int]:
+    """Return the deals whose changes concern a conversion: its month's and its customer's; all where it is neither's
+    any more."""
+    found = {one.lead_id for one in moved if one.month == affected.month}
+    found |= {lead_id for lead_id, contact_id in served if contact_id is not None and contact_id == affected.contact_id}
+    return found or {lead_id for lead_id, _ in served}
 
 
 def _conversion(
@@ -179,6 +183,8 @@ def _conversion(
         hold_reason="",
         campaign_owner=owner[:200],
         rejected="",
+        self_referral=old is not None
+        and (old.referrer, old.contact_id, old.self_referral) == (referrer.id, deal.contact_id, True),
     )
 
 
@@ -192,15 +198,22 @@ def _plan(at: datetime, referrer: LockedReferrer, old: StoredConversion | None, 
 
 
 def _judged(
-    conversion: StoredConversion, referrer: LockedReferrer, customer: Person | None, judgement: Judgement
+    conversion: StoredConversion,
+    referrer: LockedReferrer,
+    people: Mapping[int, Person | None],
+    judgement: Judgement,
 ) -> StoredConversion:
     """Return a conversion with what holds it back, and whether it was rejected."""
+    self_referral = False
+    if conversion.contact_id is not None and conversion.contact_id in people:
+        customer = people[conversion.contact_id]
+        # Of who was forgotten nobody can tell any more: it stays as it was.
+        self_referral = conversion.self_referral if customer is None else is_same_person(referrer.person, customer)
     holds = hold_reasons(
         claimed=referrer.claimed,
         active=referrer.active,
-        referrer=referrer.person,
-        customer=customer,
+        self_referral=self_referral,
         campaign_owner=conversion.campaign_owner,
     )
     hold = next((hold for hold in holds if hold not in judgement.released), "")
-    return conversion._replace(hold_reason=hold, rejected=judgement.rejected)
+    return conversion._replace(hold_reason=hold, rejected=judgement.rejected, self_referral=self_referral)

@@ -25,7 +25,8 @@ SELECT id, code, active, claimed, group_id, phone, email FROM referrers
 WHERE code = ANY(%s::text[]) OR id = ANY(%s::bigint[]) ORDER BY code FOR NO KEY UPDATE
 """
 _PARTIES = """
-SELECT referrer_id, contact_id FROM referral_conversions WHERE lead_id = ANY(%s::bigint[])
+SELECT referrer_id, contact_id FROM referral_conversions
+WHERE lead_id = ANY(%(deals)s::bigint[]) OR earlier_sale = ANY(%(deals)s::bigint[])
 """
 _OF_CUSTOMERS = "SELECT DISTINCT referrer_id FROM referral_conversions WHERE contact_id = ANY(%s::bigint[])"
 
@@ -61,12 +62,13 @@ def lock_referrers(codes: Iterable[str], ids: Iterable[int] = ()) -> Referrers:
 
 
 def lock_parties(lead_ids: Sequence[int], *, contacts: Iterable[int] = (), codes: Iterable[str] = ()) -> Referrers:
-    """Lock whom the conversions of these deals, locked already, concern: customers, then referrers.
+    """Lock whom the conversions of these deals, locked already, concern: customers, then referrers. Those, too, whose
+    customer's earlier sale one of the deals was when it was last looked at.
 
     `contacts` and `codes` are those that the deals name now, beside those that the conversions know.
     """
     with connection.cursor() as cursor:
-        cursor.execute(_PARTIES, [list(lead_ids)])
+        cursor.execute(_PARTIES, {"deals": list(lead_ids)})
         parties = cursor.fetchall()
         ids = {referrer_id for referrer_id, _ in parties}
         customers = {contact_id for _, contact_id in parties if contact_id is not None} | set(contacts)

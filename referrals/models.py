@@ -245,6 +245,12 @@ class Conversion(models.Model):
         default="",
         help_text=_("Why it earns nothing. The referrer reads it."),
     )
+    # Where the plan asks, the first sale of the customer, if that is another deal: when that one changes, this one may.
+    earlier_sale = models.BigIntegerField(_("earlier sale of the customer"), null=True, editable=False)
+    # Stored, for of a customer who was forgotten nobody can tell any more.
+    self_referral = models.BooleanField(
+        _("the customer is the referrer"), default=False, db_default=False, editable=False
+    )
     created_at = models.DateTimeField(_("created at"), db_default=Now())
     updated_at = models.DateTimeField(_("updated at"), db_default=Now())
 
@@ -258,6 +264,8 @@ class Conversion(models.Model):
             models.Index("referrer", "sale_date", name="conversion_referrer_date"),  # a referrer's month
             # the sales of one customer
             models.Index("contact_id", name="conversion_contact", condition=Q(contact_id__isnull=False)),
+            # the sales that are not first because of a deal
+            models.Index("earlier_sale", name="conversion_earlier", condition=Q(earlier_sale__isnull=False)),
             models.Index("created_at", name="conversion_created"),  # "the latest five"
         ]
 

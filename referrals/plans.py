@@ -43,6 +43,11 @@ def select_plans() -> dict[int, Plan]:
     return {row["id"]: _plan(row) for row in rows}
 
 
+def is_first_sale_asked() -> bool:
+    """Return whether by any plan only the first sale of a customer earns."""
+    return CommissionPlan.objects.filter(first_sale_only=True).exists()
+
+
 def as_plan(plan: CommissionPlan) -> Plan:
     """Return a plan as the pure code has it."""
     return _plan({name: getattr(plan, name) for name in _FIELDS})

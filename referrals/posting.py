@@ -17,6 +17,7 @@ from referrals.conversions import (
     StoredConversion,
     count_months,
     customers_of,
+    note_earlier_sales,
     select_firsts,
 )
 from referrals.judgement import UNJUDGED, Judgement
@@ -71,7 +72,7 @@ class Terms(NamedTuple):
 
     plan: Plan | None
     sales: int  # won conversions in the referrer's month; 0 where the plan does not ask
-    is_first: bool  # sale of the customer; True where the plan does not ask
+    earlier: int | None  # the customer's first sale where it is another deal; None where the plan does not ask
     judgement: Judgement
 
 
@@ -97,6 +98,9 @@ def post(
     entries: list[Entry] = []
     terms = _terms(conversions, plans, judgements)
     posted = _posted(conversions)
+    note_earlier_sales(
+        {lead_id: one.earlier for lead_id, one in terms.items() if one.plan and one.plan.first_sale_only}
+    )
     for lead_id, conversion in sorted(conversions.items()):
         known = posted[lead_id]
         seq = known.seq
@@ -147,7 +151,7 @@ def target(conversion: StoredConversion, terms: Terms) -> Decimal:
     if not conversion.counts:
         return NOTHING
     judgement = terms.judgement
-    if not terms.is_first:
+    if terms.earlier is not None:
         return judgement.corrected
     earned = commission(conversion.sale_amount, terms.plan, count=terms.sales, refunded=judgement.refunded)
     return earned + judgement.corrected
@@ -170,12 +174,12 @@ def _terms(
     counts = count_months(set(tiered.values()))
     firsts = select_firsts(customers_of(first_only))
     # A sale whose customer is not known is nobody's second.
-    later = {one.lead_id for one in first_only if one.contact_id is not None and one.lead_id not in firsts}
+    first_of = {one.lead_id: firsts.get(one.contact_id) for one in first_only if one.contact_id is not None}
     return {
         lead_id: Terms(
             plan_of[lead_id],
             counts[tiered[lead_id]] if lead_id in tiered else 0,
-            lead_id not in later,
+            first if (first := first_of.get(lead_id)) != lead_id else None,
             judgements.get((lead_id, conversion.referrer), UNJUDGED),
         )
         for lead_id, conversion in conversions.items()
@@ -205,7 +209,7 @@ def _why(
     if conversion.rejected:
         return Earning.Kind.REVERSAL, because(REJECTED, conversion.rejected)
     kind = Earning.Kind.ACCRUAL if before == NOTHING else Earning.Kind.ADJUSTMENT
-    if not terms.is_first:
+    if terms.earlier is not None:
         return Earning.Kind.REVERSAL if goal == NOTHING else kind, NOT_FIRST
     if conversion.sale_amount is None or terms.plan is None:
         return Earning.Kind.REVERSAL if goal == NOTHING else kind, NOT_KNOWN

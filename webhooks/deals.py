@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -79,6 +80,8 @@ class LockedDeals:
         for lead_id in self._joined.keys() | moved:
             state = self._joined.get(lead_id, self._merges[lead_id])
             deal = merge.deal_state(lead_id, state, self.stages.get(lead_id, ()))
+            if (known := self._states[lead_id].contact_id) != deal.contact_id:
+                deal = replace(deal, left_contact=known)
             self._states[lead_id] = deal
             rows.append((*(getattr(deal, name) for name in _STATE_FIELDS), state))
         rows.sort(key=lambda row: row[0])

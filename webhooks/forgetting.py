@@ -159,13 +159,17 @@ def _redact_table(table: str, columns: dict[str, str], pattern: re.Pattern[str] 
     if pattern is None:
         return 0
     names = list(columns)
+    # Append-only tables let their texts, and nothing else, be rewritten where this is on.
+    forgetting = "SELECT set_config('onai.forgetting', %s, true)"
     assignments = ", ".join(f"{_quoted(name)} = %s::{columns[name]}" for name in names)
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT ctid::text, {_as_texts(names)} {_where(table, names)}", [pattern.pattern])
         rows = cursor.fetchall()
+        cursor.execute(forgetting, ["on"])
         for place, *values in rows:
             new = [_redacted(value, columns[name], pattern) for name, value in zip(names, values, strict=True)]
             cursor.execute(f"UPDATE {_quoted(table)} SET {assignments} WHERE ctid = %s::tid", [*new, place])  # noqa: S608
+        cursor.execute(forgetting, ["off"])
     return len(rows)
 
 

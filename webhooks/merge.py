@@ -95,6 +95,8 @@ class DealState:
     past_wins: dict[str, list[int]]
     is_deleted: bool
     needs_check: bool
+    # The contact that it had until this transaction, where it has another now: for who locks what follows from it.
+    left_contact: int | None = None
 
     def win(self, pipelines: Collection[int] | None = None) -> Win | None:
         """Return the win that stands in one of `pipelines` (None: in any), the earliest; None when there is none.

@@ -7,6 +7,7 @@ import pytest
 from django.db import DatabaseError, IntegrityError, transaction
 
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer, ReferrerGroup
+from referrals.payouts.balances import wrong_balances
 from referrals.plans import plan_change
 from tests import bodies
 from tests.referrals.helpers import BEGINNING, DAY, MIDDLE, answer, balances, make_plan, next_month, tell, won
@@ -192,6 +193,30 @@ def test_what_a_tier_moves_names_the_delivery_of_the_deal_that_reached_or_lost_i
     tell(won(3, at=MIDDLE + 2))
     tell(won(3, at=MIDDLE + 3, status=bodies.LOST))
     assert [causes(lead_id) for lead_id in (1, 2, 3)] == [[1, 3, 4], [2, 3, 4], [3, 4]]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_a_customer_who_had_bought_without_a_link_has_no_first_sale_left(order: tuple[int, int], at_once: bool):
+    make_plan("percent", 10, first_sale_only=True)
+    told = {1: answer(1, at=MIDDLE, contact=7, utm_source="facebook"), 2: answer(2, at=MIDDLE + DAY, contact=7)}
+    for bodies_ in [[told[one] for one in order]] if at_once else [[told[one]] for one in order]:
+        tell(*bodies_)
+    assert balances() == {}
+    assert not list(wrong_balances())
+
+
+@pytest.mark.parametrize(
+    "change", [{"status": bodies.LOST}, {"contact": 8}, {"contact": None}, {"status": bodies.OPEN}], ids=str
+)
+def test_a_sale_is_the_first_once_the_earlier_one_is_taken_back_or_somebody_elses(change: dict[str, Any]):
+    make_plan("percent", 10, first_sale_only=True)
+    earlier: dict[str, Any] = {"at": MIDDLE, "contact": 7, "utm_source": "facebook"}
+    tell(answer(1, **earlier), answer(2, at=MIDDLE + DAY, contact=7))
+    tell(answer(1, **{**earlier, "at": MIDDLE + 2 * DAY, "closed_at": MIDDLE, **change}))
+    assert balances() == {2: 5000}
+    tell(answer(1, **{**earlier, "at": MIDDLE + 3 * DAY, "closed_at": MIDDLE}))
+    assert balances() == {}
 
 
 def test_what_an_earlier_sale_takes_names_the_delivery_of_that_sale():

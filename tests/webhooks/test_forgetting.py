@@ -9,14 +9,16 @@ from urllib.parse import quote_plus
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import connection
+from django.db import DatabaseError, connection, transaction
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from onai_project import roles
-from referrals.models import Conversion, Referrer
+from referrals.decisions import conversion_reject
+from referrals.ledger import reconsider_referrer
+from referrals.models import Conversion, Decision, Earning, Referrer
 from tests import bodies
 from tests.amocrm_server import FakeAmoCrm
 from tests.bodies import OPEN, WON
@@ -125,6 +127,55 @@ def test_a_replay_of_the_rewritten_bodies_changes_nothing(told: None):
     DealTransition.objects.all().delete()
     inbox.process(list(WebhookDelivery.objects.exclude(status="invalid").values_list("pk", flat=True)), live=False)
     assert state() == before
+
+
+def test_the_hold_of_a_referrers_own_purchase_stays(told: None):
+    dana = Referrer.objects.get(code="ref_dana")
+    dana.phone, dana.claimed = PHONE, True
+    dana.save()
+    reconsider_referrer(dana)
+    assert Conversion.objects.get().hold_reason == "self_referral"
+    forget_contact(contact_id=7)
+    assert Conversion.objects.get().hold_reason == "self_referral"
+    inbox.process(list(WebhookDelivery.objects.exclude(status="invalid").values_list("pk", flat=True)), live=False)
+    assert Conversion.objects.get().hold_reason == "self_referral"
+
+
+def test_a_hold_that_an_unclaimed_code_hides_stays_as_well(told: None):
+    dana = Referrer.objects.get(code="ref_dana")
+    dana.phone = PHONE
+    dana.save()
+    reconsider_referrer(dana)
+    forget_contact(contact_id=7)
+    dana.refresh_from_db()
+    dana.claimed = True
+    dana.save()
+    reconsider_referrer(dana)
+    assert Conversion.objects.get().hold_reason == "self_referral"
+
+
+def test_a_reason_in_the_ledger_that_names_the_person_is_rewritten_and_the_sums_stay(told: None):
+    manager = make_user("refs")
+    sums = ("seq", "kind", "amount", "available_at", "by", "delivery")
+    conversion_reject(lead_id=1, by=manager, reason=f"Это {NAME}, {PHONE}")
+    before = list(Earning.objects.order_by("pk").values(*sums))
+    forget_contact(contact_id=7)
+    assert TRACES.findall(everything()) == []
+    assert list(Earning.objects.order_by("pk").values(*sums)) == before
+    assert Decision.objects.get().reason == "Это —, —"
+    assert Conversion.objects.get().rejected == "Это —, —"
+    with pytest.raises(DatabaseError, match="append-only"), transaction.atomic():
+        Decision.objects.update(reason="x")
+
+
+@pytest.mark.parametrize("table", ["referral_earnings", "referral_decisions"])
+def test_while_a_person_is_forgotten_the_ledger_lets_go_of_nothing_but_texts(told: None, table: str):
+    conversion_reject(lead_id=1, by=make_user("refs"), reason="x")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('onai.forgetting', 'on', true)")
+    for statement in (f"UPDATE {table} SET created_at = now() - interval '1 day'", f"DELETE FROM {table}"):
+        with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement)
 
 
 def test_it_can_be_repeated_and_works_after_bodies_were_dropped(told: None):
