@@ -21,7 +21,7 @@ from django.db.models.functions import Now
 from webhooks import bulk, inbox, questions
 from webhooks.amocrm import form
 from webhooks.amocrm.redaction import FORGOTTEN, KEPT, is_utm_field, person_pattern, redact_body, redact_texts
-from webhooks.deals import LockedDeals
+from webhooks.deals import LockedDeals, hold_deals
 from webhooks.deliveries import lock_deliveries
 from webhooks.models import ApiQuestion, Contact, Deal, Source, WebhookDelivery, WebhookLog
 from webhooks.signals import tell
@@ -67,6 +67,9 @@ def forget_contact(*, contact_id: int, lead_ids: Collection[int] = ()) -> Forgot
     pattern = person_pattern(contact.name, contact.phone, contact.email) if contact else None
     leads = sorted({*lead_ids, *Deal.objects.filter(contact_id=contact_id).values_list("pk", flat=True)})
     rewritten = _rewrite_bodies(contact_id, leads, pattern)
+    # Those that the bodies tell of besides, too: a worker takes them all in one order (law 5).
+    told_of = WebhookLog.objects.filter(delivery__in=rewritten, lead_id__isnull=False)
+    hold_deals({*leads, *told_of.values_list("lead_id", flat=True)})
     deals = LockedDeals(leads)
     deals.forget_names(FORGOTTEN)
     states = deals.save()
