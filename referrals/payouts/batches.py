@@ -1,6 +1,7 @@
 """What managers do with batches and payouts. Every change is one transaction, guarded, and noted with who made it.
 
-Locks (law 5): the batch, then referrers by code, then payouts by number. Workers take no batch and no payout.
+Locks (law 5): the batch, then referrers by code, then payouts by number. Workers take no batch and no payout. Whoever
+calls several of these in one transaction calls payouts_lock first.
 """
 
 from __future__ import annotations
@@ -51,8 +52,8 @@ def batch_create(*, cutoff: date, minimum: Decimal, by: User) -> PayoutBatch:
 def batch_confirm(*, batch: PayoutBatch, fingerprint: str, by: User) -> list[Payout]:
     """Freeze what the draft pays: a payout for each referrer with the entries it consists of.
 
-    `fingerprint` is the previewed one. Raises PayoutError where the sums are others by now, where there is nobody to
-    pay, or where the batch is no draft any more.
+    `fingerprint` is the previewed one. Raises PayoutError where people, entries or bank details are others by now, where
+    there is nobody to pay, or where the batch is no draft any more.
     """
     with transaction.atomic():
         locked = _lock_batch(batch, PayoutBatch.State.DRAFT)
@@ -64,7 +65,10 @@ def batch_confirm(*, batch: PayoutBatch, fingerprint: str, by: User) -> list[Pay
         )
         if preview.fingerprint != fingerprint:
             raise PayoutError(
-                _("The sums have changed since you looked: now it is %(count)d people, in all %(sum)s. Check again.")
+                _(
+                    "People, entries or bank details have changed since you looked: now it is %(count)d people, in all "
+                    "%(sum)s. Nothing is confirmed: check the list below again."
+                )
                 % {"count": len(preview.paid), "sum": money(preview.total)}
             )
         if not preview.paid:
@@ -91,6 +95,11 @@ def batch_void(*, batch: PayoutBatch, reason: str, by: User) -> None:
         _payouts_void([payout for payout in payouts if payout.state != State.VOID], reason, by)
         PayoutBatch.objects.filter(pk=locked.pk).update(state=PayoutBatch.State.VOID)
         PayoutEvent.objects.create(batch=locked, kind=PayoutEvent.Kind.VOID, by=by, note=reason.strip()[:300])
+
+
+def payouts_lock(*, payouts: Collection[int]) -> None:
+    """Lock all that changes of these payouts (ids) touch, in a transaction that makes several of them."""
+    _lock_payouts(Payout.objects.filter(pk__in=payouts))
 
 
 def payouts_mark_paid(*, payouts: Collection[int], paid_on: date, by: User, reference: str = "") -> int:
@@ -169,7 +178,8 @@ def _payouts_void(payouts: Collection[Payout], reason: str, by: User) -> None:
 
 
 def _lock_batch(batch: PayoutBatch, *states: str) -> PayoutBatch:
-    locked = PayoutBatch.objects.select_for_update().get(pk=batch.pk)
+    # NO KEY: who notes a payout's event holds its referrer, and must not wait here for one who waits for the referrer.
+    locked = PayoutBatch.objects.select_for_update(no_key=True).get(pk=batch.pk)
     if locked.state not in states:
         raise PayoutError(
             _("Batch %(batch)s is %(state)s already: somebody was faster.")

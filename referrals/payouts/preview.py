@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -79,8 +81,11 @@ class Preview:
 
     @property
     def fingerprint(self) -> str:
-        """What a manager agrees to by confirming: how many payouts, of how much."""
-        return f"{len(self.paid)}:{self.total}"
+        """What a manager agrees to by confirming: who is paid, by which entries, and to which account."""
+        agreed = [
+            [line.referrer.pk, str(line.payable), sorted(line.entries), *_account(line.details)] for line in self.paid
+        ]
+        return hashlib.sha256(json.dumps(sorted(agreed)).encode()).hexdigest()
 
 
 def select_preview(*, cutoff: date, minimum: Decimal, referrers: Collection[int] | None = None) -> Preview:
@@ -110,6 +115,10 @@ def select_preview(*, cutoff: date, minimum: Decimal, referrers: Collection[int]
     for lines in (paid, unpaid):
         lines.sort(key=lambda line: (-line.payable, line.referrer.code))
     return Preview(paid, unpaid)
+
+
+def _account(details: BankDetails | None) -> tuple[str, ...]:
+    return () if details is None else (details.recipient, details.iin, details.account)
 
 
 def _why(referrer: Referrer, payable: Decimal, held: Decimal, minimum: Decimal, details: BankDetails | None) -> Why:

@@ -9,9 +9,9 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, connection, connections, transaction
 
 from referrals.cabinet.models import CabinetMessage, LinkedChat
-from referrals.models import Earning
+from referrals.models import Conversion, Earning, Referrer
 from referrals.payouts import batches
-from referrals.payouts.models import Payout, PayoutBatch, PayoutEvent, PayoutItem
+from referrals.payouts.models import BankDetails, Payout, PayoutBatch, PayoutEvent, PayoutItem
 from referrals.payouts.preview import select_preview
 from tests.referrals.payouts.conftest import IBAN, confirm, due_conversion, pay, take_back, today
 
@@ -46,8 +46,41 @@ def test_who_sees_other_sums_confirms_nothing(dana, batch, manager):
     due_conversion(1, dana)
     seen = select_preview(cutoff=batch.cutoff, minimum=batch.minimum).fingerprint
     due_conversion(2, dana)
-    with pytest.raises(batches.PayoutError, match="Суммы изменились"):
+    with pytest.raises(batches.PayoutError, match="изменились"):
         batches.batch_confirm(batch=batch, fingerprint=seen, by=manager)
+    assert not Payout.objects.exists()
+
+
+def other_account(dana: Referrer) -> None:
+    BankDetails.objects.update(account="+77010000009")
+
+
+def other_recipient(dana: Referrer) -> None:
+    BankDetails.objects.update(recipient="Другая Тестова")
+
+
+def other_person(dana: Referrer) -> None:
+    other = Referrer.objects.create(code="ref_other", claimed=True)
+    BankDetails.objects.create(referrer=other, recipient="Дана Тестова", account=IBAN)
+    take_back(Conversion.objects.get())
+    due_conversion(2, other)
+
+
+def other_entries(dana: Referrer) -> None:
+    take_back(Conversion.objects.get())
+    due_conversion(2, dana)
+
+
+@pytest.mark.parametrize("change", [other_account, other_recipient, other_person, other_entries])
+def test_the_same_sum_by_other_ways_confirms_nothing(dana, batch, manager, change):
+    """As many people and as much money; yet not what the manager saw."""
+    due_conversion(1, dana)
+    seen = select_preview(cutoff=batch.cutoff, minimum=batch.minimum)
+    change(dana)
+    now = select_preview(cutoff=batch.cutoff, minimum=batch.minimum)
+    assert (len(now.paid), now.total) == (len(seen.paid), seen.total)
+    with pytest.raises(batches.PayoutError, match="Получатели, записи или реквизиты изменились"):
+        batches.batch_confirm(batch=batch, fingerprint=seen.fingerprint, by=manager)
     assert not Payout.objects.exists()
 
 
