@@ -23,7 +23,7 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from onai_project.csv_rows import CsvError, csv_rows, decoded
 from onai_project.periods import parse_day, today
-from referrals.payouts.batches import payout_mark_failed, payouts_mark_paid
+from referrals.payouts.batches import payout_mark_failed, payouts_lock, payouts_mark_paid
 from referrals.payouts.models import Payout, PayoutBatch
 
 State = Payout.State
@@ -170,6 +170,7 @@ def results_apply(*, token: str, by: User) -> tuple[int, int]:
             groups.setdefault((result.paid_on, result.reference), []).append(result.payout)
     paid = failed = 0
     with transaction.atomic():
+        payouts_lock(payouts=[result.payout for result in results])
         for (day, reference), payouts in sorted(groups.items()):
             paid += payouts_mark_paid(payouts=payouts, paid_on=date.fromisoformat(day), by=by, reference=reference)
         for result in results:

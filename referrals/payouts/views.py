@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
@@ -30,6 +31,7 @@ from referrals.payouts.models import LedgerCheck, Payout, PayoutBatch
 from referrals.payouts.preview import select_preview
 from referrals.payouts.statements import select_statement
 from referrals.payouts.tasks import check_ledger_now
+from webhooks.transient import in_transaction
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 CHANGE = "payouts.change_payoutbatch"
@@ -230,13 +232,13 @@ def _change(
     change: Callable[[PayoutBatch, User], str],
     back: tuple[str, int] | None = None,
 ) -> HttpResponse:
-    """Run a change by POST, tell how it went, and go back to the page."""
+    """Run a change by POST in one transaction, again where it met a deadlock; tell how it went, go back to the page."""
     batch = _batch(request, pk, CHANGE)
     if request.method != "POST":
         return HttpResponseNotAllowed(["POST"])
     assert isinstance(request.user, User)  # _batch asked for a permission
     try:
-        messages.success(request, change(batch, request.user))
+        messages.success(request, in_transaction(partial(change, batch, request.user)))
     except batches.PayoutError as error:
         messages.error(request, str(error))
     return redirect(*(back or ("admin:payouts_payoutbatch_change", pk)))

@@ -6,6 +6,8 @@ from datetime import timedelta
 
 import pytest
 from django.core import signing
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from openpyxl import Workbook, load_workbook
 
 from referrals.models import Referrer
@@ -83,6 +85,25 @@ def test_results_are_previewed_then_applied(payouts, batch, manager):
         ("failed", None, "", "Счёт закрыт"),
         ("confirmed", None, "", ""),
     ]
+
+
+def test_all_referrers_of_a_file_are_locked_at_once_before_anything_is_written(payouts, batch, manager):
+    """Law 5: line by line they would be locked in the file's order, and meet the workers' the other way round."""
+    content = table(
+        [
+            ["payout", "result", "document"],
+            [payouts[2].pk, "paid", "1"],
+            [payouts[0].pk, "failed", ""],
+            [payouts[1].pk, "paid", "2"],
+        ]
+    )
+    token = read(content, batch).token
+    with CaptureQueriesContext(connection) as queries:
+        bank.results_apply(token=token, by=manager)
+    told = [query["sql"] for query in queries]
+    first_write = next(at for at, sql in enumerate(told) if sql.startswith(("UPDATE", "INSERT")))
+    locks = next(sql for sql in told[:first_write] if "FROM referrers" in sql and "FOR NO KEY UPDATE" in sql)
+    assert all(str(payout.referrer_id) in locks for payout in payouts)
 
 
 def test_a_file_read_twice_changes_nothing(payouts, batch, manager):

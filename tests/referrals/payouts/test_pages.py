@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
@@ -71,10 +72,27 @@ def test_confirming_by_the_button(office, batch, dana):
     assert Payout.objects.get().state == "confirmed"
 
 
+@pytest.mark.parametrize("sqlstate", ["40P01", "40001"])
+def test_a_deadlock_is_no_matter_for_a_manager(office, payout, monkeypatch, sqlstate):
+    tries = []
+
+    def tell_at_the_second_time(**_: object) -> None:
+        tries.append(Payout.objects.get().state)
+        if len(tries) == 1:
+            cursor = connection.cursor()
+            cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'as in life' USING ERRCODE = '{sqlstate}'; END $$")
+
+    monkeypatch.setattr(batches, "tell_of_payouts", tell_at_the_second_time)
+    page = office.post(batch_url("paid", payout.batch), {"paid_on": today().isoformat()}, follow=True).content.decode()
+    assert "Отмечена выплаченной 1 выплата" in page
+    assert tries == ["paid", "paid"]
+    assert list(payout.events.values_list("kind", flat=True)) == ["paid"]
+
+
 def test_confirming_what_has_changed_says_so(office, batch, dana):
     due_conversion(1, dana)
     page = office.post(batch_url("confirm", batch), {"fingerprint": "1:9"}, follow=True).content.decode()
-    assert "Суммы изменились" in page
+    assert "реквизиты изменились, пока вы смотрели" in page
     assert not Payout.objects.exists()
 
 
