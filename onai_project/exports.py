@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
-from io import BytesIO
-from typing import Any
+from io import SEEK_END, BytesIO, StringIO
+from typing import Any, TypeVar
 
-from django.http import HttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from django.utils import timezone
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
@@ -21,6 +22,11 @@ from openpyxl.utils import get_column_letter
 from onai_project.periods import Period, zone
 from onai_project.tables import EMPTY, Column, Kind, Row, Table, Value
 
+Response = TypeVar("Response", bound=HttpResponseBase)
+
+CSV = "text/csv; charset=utf-8"
+# Lines of a CSV file that are sent at once: a few packets.
+LINES = 200
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 # A spreadsheet takes a text that begins so for a formula (OWASP, "CSV Injection").
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -35,13 +41,12 @@ def csv_response(table: Table, name: str) -> HttpResponse:
 
     A text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
-    response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
-    writer = csv.writer(response, delimiter=";")
-    writer.writerow([_csv(column.title) for column in table.columns])
-    for row in _rows(table):
-        writer.writerow([_csv(row.values.get(column.key)) for column in table.columns])
-    return response
+    return _csv_file(HttpResponse(_csv_text(table.columns, _rows(table)), content_type=CSV), name)
+
+
+def csv_stream(columns: Sequence[Column], rows: Iterable[Row], name: str) -> StreamingHttpResponse:
+    """Return the same of rows that are made while they are sent, however many."""
+    return _csv_file(StreamingHttpResponse(_csv_text(columns, rows), content_type=CSV), name)
 
 
 def xlsx_response(tables: Iterable[Table], name: str) -> HttpResponse:
@@ -64,6 +69,27 @@ def xlsx_response(tables: Iterable[Table], name: str) -> HttpResponse:
     response = HttpResponse(content.getvalue(), content_type=XLSX)
     response["Content-Disposition"] = f'attachment; filename="{name}.xlsx"'
     return response
+
+
+def _csv_file(response: Response, name: str) -> Response:
+    response["Content-Disposition"] = f'attachment; filename="{name}.csv"'
+    return response
+
+
+def _csv_text(columns: Sequence[Column], rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the text of a CSV file, some hundred lines at a time."""
+    keys = [column.key for column in columns]
+    out = StringIO("\ufeff", newline="")
+    out.seek(0, SEEK_END)
+    writer = csv.writer(out, delimiter=";")
+    writer.writerow([_csv(column.title) for column in columns])
+    for number, row in enumerate(rows, 1):
+        writer.writerow([_csv(row.values.get(key)) for key in keys])
+        if number % LINES == 0:
+            yield out.getvalue()
+            out = StringIO(newline="")
+            writer = csv.writer(out, delimiter=";")
+    yield out.getvalue()
 
 
 def file_name(prefix: str, period: Period) -> str:

@@ -29,7 +29,7 @@ from onai_project.admin_base import (
 from referrals import admin_plans as admin_plans
 from referrals import admin_referrers as admin_referrers
 from referrals.admin_decisions import buttons, decide_view
-from referrals.models import Conversion, Decision, Earning, Referrer
+from referrals.models import UNDECIDED, Conversion, Decision, Earning, Referrer
 from referrals.status import COLOURS, Status, page_with_status, status_sentence
 
 STATE_COLOURS = {"won": "success", "reversed": "danger"}
@@ -41,6 +41,19 @@ def delivery_link(delivery_id: int | None) -> str:
     if delivery_id is None:
         return EMPTY
     return list_link("webhooks_webhookdelivery", f"id__exact={delivery_id}", f"№ {delivery_id}")
+
+
+class DecisionFilter(admin.SimpleListFilter):
+    """What a person has to release or reject, as the dashboard lists it."""
+
+    title = _("decision")
+    parameter_name = "decision"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("waiting", _("Waiting for a decision"))]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Conversion]) -> QuerySet[Conversion]:
+        return queryset.filter(UNDECIDED) if self.value() else queryset
 
 
 class EarningInline(TabularInline):
@@ -120,7 +133,7 @@ class ConversionAdmin(CodeSearch, DealSearch, ReadOnlyAdmin):
     change_form_before_template = "referrals/conversion_head.html"
     list_display = ("sale_date", "name", "amount", "referrer", "utm_source", "state_label", "payout", "deal")
     list_display_links = ("sale_date", "name")
-    list_filter = (("sale_date", DayRangeFilter), "state", "hold_reason", "plan")
+    list_filter = (("sale_date", DayRangeFilter), DecisionFilter, "state", "hold_reason", "plan")
     list_select_related = ("referrer",)
     search_fields = ("lead_name", "utm_source", "referrer__name")
     search_help_text = _("Deal number, name or referrer")

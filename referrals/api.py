@@ -13,7 +13,7 @@ from onai_project.api import ReadView
 from onai_project.tables import row_data, table_data
 from referrals import reports
 from referrals.dashboard import referral_dashboard
-from referrals.views import PER_PAGE, PERMISSION, entries_page, read_screen, select_entries
+from referrals.views import CODES, PER_PAGE, PERMISSION, entries_page, read_screen, select_entries
 
 PERIOD = [
     OpenApiParameter("period", description="today, yesterday, 7days (the default), month or last_month"),
@@ -34,7 +34,7 @@ class DashboardView(ReadView):
         screen = read_screen(request._request.GET)
         if screen.problem:
             return Response({"detail": screen.problem}, status=400)
-        data = referral_dashboard(screen.period, referrer=screen.referrer)
+        data = referral_dashboard(screen.period, referrer=screen.referrer, waiting=None)
         totals = reports.totals_table(data)
         now, before, taken_back = (row_data(totals.columns[1:], row) for row in totals.rows)
         answer: dict[str, Any] = {
@@ -47,8 +47,11 @@ class DashboardView(ReadView):
             "reversed": taken_back,
             "referrers": table_data(reports.lines_table(data)),
             "days": table_data(reports.days_table(data)),
-            "liability": {name: str(getattr(data.liability, name)) for name in ("owed", "in_payout", "paid")},
+            "liability": table_data(reports.liability_table(data))[0],
+            "held": table_data(reports.held_table(data)),
         }
+        if request.user.has_perm(CODES):
+            answer["unclaimed"] = table_data(reports.unclaimed_table(data))
         return Response(answer)
 
 

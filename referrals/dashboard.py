@@ -168,7 +168,7 @@ class _Sums:
 @dataclass(frozen=True, slots=True)
 class ReferralDashboard:
     """Everything on the page. `lines` and `days` add up to the totals; `liability`, `unclaimed` and `held` are of all
-    time, for they wait for a person."""
+    time, for they wait for a person: who waits longest first, and the codes by what is at stake."""
 
     period: Period
     referrer: Referrer | None
@@ -180,21 +180,25 @@ class ReferralDashboard:
     before: Before
     latest: list[Any]  # conversions with `status`
     liability: Liability
-    unclaimed: list[Any]  # referrers with `balance` and `won_conversions`
     held: list[Conversion]
     held_count: int
+    unclaimed: list[Any]  # referrers with `balance` and `won_conversions`
+    unclaimed_count: int
 
 
 def referral_dashboard(
-    period: Period, now: datetime | None = None, referrer: Referrer | None = None
+    period: Period, now: datetime | None = None, referrer: Referrer | None = None, *, waiting: int | None = LATEST
 ) -> ReferralDashboard:
-    """Return the dashboard of a period, of one referrer if it is given. `now` decides what is available already."""
+    """Return the dashboard of a period, of one referrer if it is given. `now` decides what is available already.
+
+    Of `held` and `unclaimed` it has the first `waiting`; None: all, for files.
+    """
     now = now or timezone.now()
     compared = previous_period(period, timezone.localdate(now, zone()))
     conversions = conversions_of(period, referrer)
     won = conversions.filter(state=Conversion.State.WON)
     sums, before = _sums(period, referrer, now), _sums(compared, referrer)
-    held = _held()
+    held, unclaimed = _held(), Referrer.objects.filter(claimed=False)
     latest = list(won.order_by("-sale_date", "-pk").values_list("pk", flat=True)[:LATEST])
     return ReferralDashboard(
         period=period,
@@ -212,9 +216,10 @@ def referral_dashboard(
         ),
         latest=page_with_status(latest, now),
         liability=select_liability(),
-        unclaimed=_unclaimed(),
-        held=list(held.select_related("referrer").order_by("-sale_date", "-pk")[:LATEST]),
+        held=list(held.select_related("referrer").order_by("sale_date", "pk")[:waiting]),
         held_count=held.count(),
+        unclaimed=list(with_balance(unclaimed).order_by("-balance", "code")[:waiting]),
+        unclaimed_count=unclaimed.count(),
     )
 
 
@@ -264,10 +269,6 @@ def with_balance(referrers: QuerySet[Referrer]) -> QuerySet[Any]:
 def _held() -> QuerySet[Conversion]:
     """Return the conversions that a person has to release or reject."""
     return Conversion.objects.filter(UNDECIDED)
-
-
-def _unclaimed() -> list[Any]:
-    return list(with_balance(Referrer.objects.filter(claimed=False)).order_by("-balance", "code")[:LATEST])
 
 
 def _lines(sums: _Sums, before: _Sums) -> list[Line]:

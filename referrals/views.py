@@ -9,28 +9,33 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.db.models import Count, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from onai_project.charts import money_chart
 from onai_project.comparison import Change
-from onai_project.exports import csv_response, file_name, xlsx_response
+from onai_project.exports import csv_response, csv_stream, file_name, xlsx_response
 from onai_project.filters import Filter
 from onai_project.periods import PRESETS, Period, period_from_query
 from onai_project.tables import Table
 from referrals import reports
 from referrals.commissions import NOTHING
-from referrals.dashboard import ReferralDashboard, entries_of, referral_dashboard
+from referrals.dashboard import LATEST, ReferralDashboard, entries_of, referral_dashboard
 from referrals.models import Earning, Referrer
 from referrals.status import with_entry_status
 
 PERMISSION = "referrals.view_conversion"
+# Codes that nobody has claimed are referrers.
+CODES = "referrals.view_referrer"
 # More rows nobody reads on a page; the files have all.
 LINES_SHOWN = 50
 PER_PAGE = 50
-# More than that takes longer than people wait for a file: a shorter period, please.
-MAX_EXPORTED = 50_000
+# A workbook is made whole before it is sent; more than that takes longer than people wait.
+MAX_XLSX = 50_000
+# Rows of a long CSV file that are in memory at once.
+CHUNK = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,9 @@ def dashboard(request: HttpRequest) -> HttpResponse:
         "lines": _cut(lines, LINES_SHOWN),
         "lines_left": max(0, len(lines.rows) - LINES_SHOWN),
         "latest": reports.conversions_table("latest", _("Latest conversions"), data.latest),
-        "held": reports.conversions_table("held", _("Waiting for a decision"), data.held),
+        "held": reports.held_table(data),
         "unclaimed": reports.unclaimed_table(data),
+        "shown": LATEST,
         "query": request.GET.urlencode(),
     }
     return TemplateResponse(request, "referrals/dashboard.html", context)
@@ -111,17 +117,17 @@ def entries(request: HttpRequest) -> HttpResponse:
         "last": first + len(page),
         "newer": number - 1,
         "older": number + 1 if first + PER_PAGE < count else 0,
-        "too_many": count > MAX_EXPORTED,
-        "max_exported": MAX_EXPORTED,
+        "too_many": count > MAX_XLSX,
+        "max_xlsx": MAX_XLSX,
         "query": request.GET.urlencode(),
     }
     return TemplateResponse(request, "referrals/entries.html", context)
 
 
 def dashboard_csv(request: HttpRequest, table: str) -> HttpResponse:
-    """Give one table of the dashboard as the page has it, all its rows: totals, lines or days."""
-    screen, data = _open(request)
-    tables = {one.key: one for one in _tables(data, request.GET)}
+    """Give one table of the dashboard as the page has it, all its rows."""
+    screen, data = _open(request, waiting=None)
+    tables = {one.key: one for one in _tables(data, request)}
     if table not in tables:
         raise Http404
     return csv_response(tables[table], file_name(f"referrals-{table}", screen.period))
@@ -129,18 +135,21 @@ def dashboard_csv(request: HttpRequest, table: str) -> HttpResponse:
 
 def dashboard_xlsx(request: HttpRequest) -> HttpResponse:
     """Give all tables of the dashboard as one workbook."""
-    screen, data = _open(request)
-    return xlsx_response(_tables(data, request.GET), file_name("referrals", screen.period))
+    screen, data = _open(request, waiting=None)
+    return xlsx_response(_tables(data, request), file_name("referrals", screen.period))
 
 
-def entries_file(request: HttpRequest, ending: str) -> HttpResponse:
-    """Give the list of entries as a file: csv or xlsx."""
+def entries_file(request: HttpRequest, ending: str) -> HttpResponseBase:
+    """Give the list of entries as a file: csv of any length, or xlsx."""
     screen, found = _listed(request)
-    if found.count() > MAX_EXPORTED:
-        raise Http404
-    table = reports.entries_table(_shown(found), reports.status_titles(), linked=False)
-    name = file_name("referral-entries", screen.period)
-    return csv_response(table, name) if ending == "csv" else xlsx_response([table], name)
+    name, titles = file_name("referral-entries", screen.period), reports.status_titles()
+    if ending == "csv":
+        rows = reports.entries_rows(_shown(found).iterator(CHUNK), titles, linked=False)
+        return csv_stream(reports.entries_columns(), rows, name)
+    if found.count() > MAX_XLSX:
+        text = _("An Excel file holds at most %(max)s rows: take the CSV file or choose a shorter period.")
+        return HttpResponse(text % {"max": MAX_XLSX}, status=400, content_type="text/plain; charset=utf-8")
+    return xlsx_response([reports.entries_table(_shown(found), titles, linked=False)], name)
 
 
 def select_entries(screen: Screen) -> QuerySet[Any]:
@@ -160,11 +169,11 @@ def _shown(entries: QuerySet[Any]) -> QuerySet[Any]:
     return entries.select_related("conversion", "referrer")
 
 
-def _open(request: HttpRequest) -> tuple[Screen, ReferralDashboard]:
+def _open(request: HttpRequest, *, waiting: int | None = LATEST) -> tuple[Screen, ReferralDashboard]:
     if not request.user.has_perm(PERMISSION):
         raise PermissionDenied
     screen = read_screen(request.GET)
-    return screen, referral_dashboard(screen.period, referrer=screen.referrer)
+    return screen, referral_dashboard(screen.period, referrer=screen.referrer, waiting=waiting)
 
 
 def _listed(request: HttpRequest) -> tuple[Screen, QuerySet[Earning]]:
@@ -179,8 +188,15 @@ def _filters(screen: Screen) -> list[Filter]:
     return [Filter("referrer", _("Referrer"), str(screen.referrer) if screen.referrer else None)]
 
 
-def _tables(data: ReferralDashboard, query: QueryDict) -> list[Table]:
-    return [reports.totals_table(data), reports.lines_table(data, query), reports.days_table(data, query)]
+def _tables(data: ReferralDashboard, request: HttpRequest) -> list[Table]:
+    tables = [
+        reports.totals_table(data),
+        reports.lines_table(data, request.GET),
+        reports.days_table(data, request.GET),
+        reports.liability_table(data),
+        reports.held_table(data),
+    ]
+    return [*tables, reports.unclaimed_table(data)] if request.user.has_perm(CODES) else tables
 
 
 def _cut(table: Table, rows: int) -> Table:

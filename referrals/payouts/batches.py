@@ -52,8 +52,8 @@ def batch_create(*, cutoff: date, minimum: Decimal, by: User) -> PayoutBatch:
 def batch_confirm(*, batch: PayoutBatch, fingerprint: str, by: User) -> list[Payout]:
     """Freeze what the draft pays: a payout for each referrer with the entries it consists of.
 
-    `fingerprint` is the previewed one. Raises PayoutError where people, entries or bank details are others by now, where
-    there is nobody to pay, or where the batch is no draft any more.
+    `fingerprint` is the previewed one. Raises PayoutError where people, entries or bank details are others by now,
+    where there is nobody to pay, or where the batch is no draft any more.
     """
     with transaction.atomic():
         locked = _lock_batch(batch, PayoutBatch.State.DRAFT)
