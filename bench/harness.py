@@ -40,7 +40,7 @@ django.setup()
 from django.db import connection
 from django.test import Client
 
-from tests.system import LiveSystem
+from tests.system import LET_TABLES_BE_EMPTIED, LiveSystem
 
 TABLES = (
     "webhook_deliveries, webhook_logs, deals, deal_transitions, all_sales_tracking, sale_attributions, "
@@ -56,6 +56,7 @@ def own_database() -> Iterator[None]:
         name = connection.settings_dict["NAME"]
         connection.settings_dict["TEST"]["NAME"] = f"bench_{name}"
         connection.creation.create_test_db(verbosity=0, autoclobber=True, serialize=False)
+        execute(LET_TABLES_BE_EMPTIED)
         try:
             yield
         finally:

@@ -12,10 +12,11 @@ import hypothesis
 import pytest
 
 from onai_project import database
-from tests.system import LiveSystem
+from tests.system import LET_TABLES_BE_EMPTIED, LiveSystem
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+    from pytest_django import DjangoDbBlocker
 
 # A busy machine is no failed property.
 hypothesis.settings.register_profile(
@@ -63,6 +64,15 @@ def browser() -> Iterator[Browser]:
         )
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> None:
+    """Let tests that really commit empty the tables after them."""
+    from django.db import connection
+
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute(LET_TABLES_BE_EMPTIED)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 
 from onai_project.database import BASE_DIR, DATABASE_NAME, PORT, SUPERUSER, Cluster
-from tests.system import LiveSystem
+from tests.system import LET_TABLES_BE_EMPTIED, LiveSystem
 
 TABLES = (
     "webhook_deliveries, webhook_logs, webhook_refusals, deals, deal_transitions, all_sales_tracking, "
@@ -84,6 +84,7 @@ def own_database() -> Iterator[OwnDatabase]:
             env={**os.environ, "DATABASE_URL": database.url, "DJANGO_SETTINGS_MODULE": "onai_project.settings"},
             check=True,
         )
+        database.execute(LET_TABLES_BE_EMPTIED)
         yield database
     shutil.rmtree(cluster.home, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.django_db
 
 NOON = datetime(2025, 12, 20, 7, tzinfo=UTC)
 TABLES = ("totals", "lines", "days", "liability", "held", "unclaimed")
-RANDOM = {"max_examples": 15, "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]}
+random = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def undone() -> Iterator[None]:
         transaction.set_rollback(True)
 
 
-@settings(**RANDOM)
+@random
 @given(SALES, st.dates(date(2025, 11, 28), date(2025, 12, 3)), st.integers(0, 4), st.sampled_from(["", "ref_a"]))
 def test_every_table_is_the_same_on_the_page_in_files_and_in_the_api(office, rows, first, length, code):
     with undone():
@@ -134,7 +134,7 @@ def test_every_table_is_the_same_on_the_page_in_files_and_in_the_api(office, row
             assert api[name] == table_data(tables[key]), key
 
 
-@settings(**RANDOM)
+@random
 @given(SALES, st.sampled_from(["", "ref_a"]), st.sampled_from(["", *(status for status in Status if status)]))
 def test_the_entries_are_the_same_on_the_page_in_files_and_in_the_api(office, rows, code, status):
     with undone():

@@ -197,6 +197,40 @@ def test_the_database_refuses_to_change_what_is_frozen(payout, statement):
         connection.cursor().execute(statement)
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "referral_earnings",
+        "referral_decisions",
+        "referral_payout_batches",
+        "referral_payouts",
+        "referral_payout_items",
+        "referral_payout_events",
+    ],
+)
+def test_the_database_refuses_to_empty_what_is_booked(payout, table):
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.execute(f"ALTER TABLE {table} ENABLE TRIGGER no_truncate")  # tests are let empty them
+        with pytest.raises(DatabaseError, match=f"{table} is never emptied"), transaction.atomic():
+            cursor.execute(f"TRUNCATE {table} CASCADE")
+
+
+def test_the_database_refuses_another_entry_in_a_confirmed_payout(payout, dana):
+    due_conversion(2, dana)
+    for live in (True, False):
+        with pytest.raises(DatabaseError, match="are not its sum"), transaction.atomic():
+            PayoutItem.objects.create(payout=payout, earning=Earning.objects.latest("pk"), amount=10_000, live=live)
+
+
+def test_the_database_refuses_a_payout_of_other_entries_than_its_sum(payout, dana, manager):
+    due_conversion(2, dana)
+    batch = batches.batch_create(cutoff=today(), minimum=Decimal(1), by=manager)
+    other = Payout.objects.create(batch=batch, referrer=dana, amount=9_000, recipient="x", account="x")
+    with pytest.raises(DatabaseError, match="are not its sum"), transaction.atomic():
+        PayoutItem.objects.create(payout=other, earning=Earning.objects.latest("pk"), amount=10_000)
+
+
 def test_the_database_refuses_an_entry_in_two_live_payouts(payout, manager):
     other = Payout.objects.create(
         batch=batches.batch_create(cutoff=today(), minimum=Decimal(1), by=manager),
