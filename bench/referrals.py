@@ -46,8 +46,10 @@ FROM referral_conversions WHERE state = 'reversed'
 """
 # So that the check of the ledger finds nothing, as in life.
 _DEALS = """
-INSERT INTO deals (lead_id, utm_source, wins)
-SELECT lead_id, utm_source, CASE WHEN state = 'won' THEN '{"1": {}}' ELSE '{}' END::jsonb FROM referral_conversions
+INSERT INTO deals (lead_id, utm_source, price, wins)
+SELECT lead_id, utm_source, sale_amount, CASE WHEN state = 'won' THEN
+    jsonb_build_object('1', jsonb_build_array((extract(epoch FROM sale_date) * 1000000)::bigint, 1)) ELSE '{}' END
+FROM referral_conversions
 """
 
 

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from referrals import decisions
 from referrals.decisions import Undecidable
 from referrals.models import CommissionPlan, Conversion, Decision, Earning, Referrer, ReferrerGroup
-from referrals.payouts.balances import wrong_balances
+from referrals.payouts.checks import CHECKS
 from referrals.payouts.preview import select_preview
 from referrals.plans import plan_change
 from referrals.referrers import referrer_save
@@ -222,6 +222,7 @@ def check(kept: dict[int, Kept]) -> None:
             "HAVING sum(amount) < 0"
         )
         assert cursor.fetchall() == []
+    assert [(one.name, example) for one in CHECKS for example in one.wrong()] == []
 
 
 HISTORIES = st.lists(st.lists(HOOKS | ANSWERS | JUDGEMENTS, min_size=1, max_size=6), max_size=8)

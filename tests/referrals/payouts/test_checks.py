@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from decimal import Decimal
 from io import StringIO
 
 import pytest
@@ -12,8 +13,10 @@ from procrastinate.contrib.django.models import ProcrastinateJob
 
 from notifications import alarms
 from onai_project import roles
+from referrals import decisions, receivers
+from referrals.models import Conversion
 from referrals.payouts import batches, tasks
-from referrals.payouts.checks import CHECKS, ledger_check
+from referrals.payouts.checks import CHECKS, findings_of, ledger_check
 from referrals.payouts.models import LedgerCheck, Payout
 from tests import bodies
 from tests.onai_project.rows import make_user
@@ -67,7 +70,7 @@ def unguarded(*statements: str) -> None:
 
 def test_sound_books_have_nothing_wrong(books):
     assert wrong() == {}
-    assert len(LedgerCheck.objects.get().findings) == len(CHECKS) == 8
+    assert len(LedgerCheck.objects.get().findings) == len(CHECKS) == 9
 
 
 @pytest.mark.parametrize(
@@ -86,6 +89,11 @@ def test_sound_books_have_nothing_wrong(books):
          "JOIN referral_payout_items AS item ON item.earning_id = earning.id AND item.live "
          "WHERE payout.state = 'void' LIMIT 1", {"sums": 1}),
         ("UPDATE referral_conversions SET state = 'reversed' WHERE lead_id = 2", {"balances": 1, "won_without": 1}),
+        ("UPDATE deals SET price = price + 1 WHERE lead_id = 2", {"left_behind": 1}),
+        ("UPDATE deals SET price = NULL WHERE lead_id = 2", {"left_behind": 1}),
+        ("UPDATE deals SET utm_source = 'ref_x' WHERE lead_id = 2", {"left_behind": 1}),
+        ("UPDATE referral_conversions SET sale_date = sale_date + interval '1 microsecond' WHERE lead_id = 2",
+         {"left_behind": 1}),
         ("UPDATE deals SET is_deleted = true WHERE lead_id = 2", {"won_for_nothing": 1}),
     ],
 )  # fmt: skip
@@ -111,10 +119,35 @@ def test_a_won_referral_without_a_conversion_is_found(books):
     assert wrong() == {"won_without": 1}
 
 
+def test_what_a_dead_delivery_left_behind_is_found_told_and_mended(books, monkeypatch):
+    """The deal has another amount, another referrer's code; the conversion heard of neither."""
+    with monkeypatch.context() as patch:
+        patch.setattr(receivers, "converge_conversions", broken)
+        tell(2, price=70_000, utm_source="ref_other", at=LONG_AGO + 60)
+    assert wrong() == {"left_behind": 1}
+    finding = next(one for one in findings_of(LedgerCheck.objects.latest("pk")) if one.count)
+    assert finding.examples == ["2 referrer: ref_dana ≠ ref_other; sale_amount: 100000 ≠ 70000"]
+    assert "manage.py resync referrals" in finding.remedy
+    call_command("resync", "referrals", stdout=StringIO(), stderr=StringIO())
+    assert wrong() == {}
+
+
+def broken(*_: object) -> None:
+    raise RuntimeError("as in life")
+
+
+def test_decisions_and_a_move_to_another_pipeline_leave_nothing_behind(books, manager):
+    decisions.conversion_refund(lead_id=2, by=manager, reason="x", amount=Decimal(30_000))
+    decisions.conversion_correct(lead_id=3, by=manager, reason="x", amount=Decimal(500))
+    tell(3, price=500_000, pipeline=8, status=bodies.OPEN, at=LONG_AGO + 90)
+    assert Conversion.objects.get(lead_id=3).moved
+    assert wrong() == {}
+
+
 def test_the_command_prints_every_check_and_ends_well(books):
     out = StringIO()
     call_command("check_ledger", stdout=out)
-    assert out.getvalue().count("     0 ") == 8
+    assert out.getvalue().count("     0 ") == 9
 
 
 def test_the_command_ends_with_an_error_and_an_example(books):
@@ -123,6 +156,7 @@ def test_the_command_ends_with_an_error_and_an_example(books):
     with pytest.raises(CommandError, match="1 rows are wrong"):
         call_command("check_ledger", stdout=out)
     assert f"{books.pk} 1 20000" in out.getvalue()
+    assert "→ Кто-то изменил базу в обход её защиты." in out.getvalue()
 
 
 def problem() -> str:
@@ -175,6 +209,7 @@ def test_the_worker_checks_when_somebody_asks_and_the_page_waits_for_it(books, m
     page = client.get(waits, follow=True).content.decode()
     assert f"{books.pk} 1 20000" in page
     assert "1 строка неверна" in page
+    assert "Кто-то изменил базу" in page
 
 
 def test_the_page_that_waits_is_nobody_elses(client):

@@ -21,6 +21,8 @@ class Command(BaseCommand):
             self.stdout.write(f"{finding.count:6} {finding.title}")
             for example in finding.examples:
                 self.stdout.write(f"         {example}")
+            if finding.count:
+                self.stdout.write(f"       → {finding.remedy}")
         self.stdout.write(f"({check.seconds:.1f} s)")
         if check.wrong:
             raise CommandError(f"{check.wrong} rows are wrong")
