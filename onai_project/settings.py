@@ -288,6 +288,7 @@ UNFOLD: dict[str, Any] = {
         },
     ],
     "STYLES": [lambda request: static("onai_project/panel.css")],
+    "SCRIPTS": [lambda request: static("onai_project/panel.js")],
     "DASHBOARD_CALLBACK": "onai_project.home.home_context",
     "SIDEBAR": {"navigation": "onai_project.sidebar.navigation"},
 }
