@@ -68,8 +68,8 @@ def forget_contact(*, contact_id: int, lead_ids: Collection[int] = ()) -> Forgot
     leads = sorted({*lead_ids, *Deal.objects.filter(contact_id=contact_id).values_list("pk", flat=True)})
     rewritten = _rewrite_bodies(contact_id, leads, pattern)
     # Those that the bodies tell of besides, too: a worker takes them all in one order (law 5).
-    told_of = WebhookLog.objects.filter(delivery__in=rewritten, lead_id__isnull=False)
-    hold_deals({*leads, *told_of.values_list("lead_id", flat=True)})
+    told_of = WebhookLog.objects.filter(delivery__in=rewritten)
+    hold_deals({*leads, *(lead for lead in told_of.values_list("lead_id", flat=True) if lead is not None)})
     deals = LockedDeals(leads)
     deals.forget_names(FORGOTTEN)
     states = deals.save()

@@ -22,5 +22,5 @@ DROP FUNCTION referrals_no_truncate();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("referrals", "0006_undecided")]
+    dependencies = [("referrals", "0007_first_sales_and_forgetting")]
     operations = [migrations.RunSQL(GUARDS, UNDO)]
