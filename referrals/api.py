@@ -63,7 +63,9 @@ class EntriesView(ReadView):
     @extend_schema(
         parameters=[
             *PERIOD,
-            OpenApiParameter("status", description="reversed, paid, in_payout, hold, unknown, waiting or available"),
+            OpenApiParameter(
+                "status", description="reversed, failed, paid, in_payout, hold, unknown, waiting or available"
+            ),
             OpenApiParameter("page", OpenApiTypes.INT, description="from 1 on"),
         ],
         responses=OpenApiTypes.OBJECT,

@@ -1,7 +1,7 @@
 """Commission by what stands between it and the referrer, added up in one pass over many entries.
 
-The parts are those of status.entry_status, and tests hold them equal: there each entry is asked by itself, which suits
-a page of fifty; here a year of them is joined.
+The parts are those of status.with_entry_status, and tests hold them equal: there each entry is asked by itself, which
+suits a page of fifty; here a year of them is joined. What the bank did not transfer is in a payout all the same.
 """
 
 from __future__ import annotations

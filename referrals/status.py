@@ -18,6 +18,7 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from onai_project.money import money
 from onai_project.periods import zone
 from onai_project.stored_reasons import reason_text
 from referrals.commissions import NOTHING
@@ -30,8 +31,9 @@ class Status(models.TextChoices):
 
     REVERSED = "reversed", gettext_lazy("Taken back")  # the deal is not won, or another's now, or a person rejected it
     NOTHING = "nothing", gettext_lazy("Earns nothing")  # by the terms, or all of it went back to the customer
-    PAID = "paid", gettext_lazy("Paid")
-    IN_PAYOUT = "in_payout", gettext_lazy("In a payout")
+    FAILED = "failed", gettext_lazy("Not transferred")  # the bank refused some of it; the payout says why
+    PAID = "paid", gettext_lazy("Paid")  # and nothing of it is left to pay
+    IN_PAYOUT = "in_payout", gettext_lazy("In a payout")  # all that is not paid
     HOLD = "hold", gettext_lazy("On hold")  # conversion.hold_reason says why
     UNKNOWN = "unknown", gettext_lazy("Amount not known")
     WAITING = "waiting", gettext_lazy("Waiting")  # for available_at
@@ -41,6 +43,7 @@ class Status(models.TextChoices):
 COLOURS = {
     Status.REVERSED: "",
     Status.NOTHING: "",
+    Status.FAILED: "danger",
     Status.PAID: "success",
     Status.IN_PAYOUT: "info",
     Status.HOLD: "warning",
@@ -53,8 +56,9 @@ COLOURS = {
 def with_status(
     conversions: QuerySet[Conversion], now: datetime, referrer: Referrer, *, only: str = ""
 ) -> QuerySet[Any]:
-    """Annotate Conversions with `status`, `commission`, `open` (the part of it in no live payout), and the last live
-    payout's `payout_number` and `paid_on`, as a referrer sees them, whose they may be no more.
+    """Annotate Conversions with `status`, `commission`, its parts `open`, `paid`, `moving`, `failed` and the payouts of
+    Standing, with `paid_on` and `failure`, as a referrer sees them, whose they may be no more; and with `open_status`,
+    which is the open part's own.
 
     `only` leaves those of one status. A page of a long list is quicker by `page_with_status`.
     """
@@ -81,8 +85,9 @@ def with_entry_status(entries: QuerySet[Earning], now: datetime, *, only: str = 
     """Annotate ledger entries (Earning) with `status`, by their conversion's day and hold, and `payout_number`;
     `only` leaves those of one status."""
     rules = {
+        Status.FAILED: Q(item__payout__state=Payout.State.FAILED),
         Status.PAID: Q(item__payout__state=Payout.State.PAID),
-        Status.IN_PAYOUT: Q(item__payout__state__in=[Payout.State.CONFIRMED, Payout.State.FAILED]),
+        Status.IN_PAYOUT: Q(item__payout__state=Payout.State.CONFIRMED),
         Status.REVERSED: ~Q(conversion__state=Conversion.State.WON)
         | ~Q(conversion__rejected="")
         | ~Q(conversion__referrer=F("referrer")),
@@ -93,18 +98,31 @@ def with_entry_status(entries: QuerySet[Earning], now: datetime, *, only: str = 
     return _ruled(entries.annotate(item=item, payout_number=F("item__payout")), rules, only)
 
 
-def status_sentence(status: str, conversion: Conversion) -> str:
+def status_sentence(status: str, conversion: Any) -> str:
     """Return a status in the words of a manager's page: with why, from which day on, in which payout.
 
-    The payout is told where the row has it: payout_number and paid_on.
+    Payouts, and what of the commission is paid already, are told where the row has them (page_with_status).
     """
+    sentence = _sentence(status, conversion)
+    paid = getattr(conversion, "paid", NOTHING)
+    if paid > 0 and status not in (Status.PAID, Status.REVERSED, Status.NOTHING):
+        return _("%(status)s; %(sum)s is paid") % {"status": sentence, "sum": money(paid)}
+    return sentence
+
+
+def _sentence(status: str, conversion: Any) -> str:
     match status:
         case Status.HOLD:
             return _("On hold: %(why)s") % {"why": lower_first(conversion.get_hold_reason_display())}
         case Status.WAITING:
             day = date_format(timezone.localtime(conversion.available_at, zone()), "SHORT_DATE_FORMAT")
             return _("Available on %(day)s") % {"day": day}
-        case Status.IN_PAYOUT if number := getattr(conversion, "payout_number", None):
+        case Status.FAILED if number := getattr(conversion, "failed_in", None):
+            return _("Payout № %(number)s was not transferred: %(why)s") % {
+                "number": number,
+                "why": conversion.failure.rstrip("."),
+            }
+        case Status.IN_PAYOUT if number := getattr(conversion, "moving_in", None):
             return _("In payout № %(number)s") % {"number": number}
         case Status.PAID if paid_on := getattr(conversion, "paid_on", None):
             return _("Paid on %(day)s") % {"day": date_format(paid_on, "SHORT_DATE_FORMAT")}
@@ -124,21 +142,25 @@ def _with_status(
     lost = ~Q(state=Conversion.State.WON) | ~Q(rejected="")
     if referrer is not None:
         lost |= ~Q(referrer=referrer)
-    # Nothing of it is left to pay; where it was paid, taken back, deducted and won again, all of it is.
-    settled = Q(standing__payout__isnull=False, standing__open__lte=0)
+    open_rules = _open("", Q(available_at__gt=now))
+    # Nothing of it is left for a later payout. What is deducted in one is no part that is on its way.
+    settled = Q(standing__open__lte=0)
     rules = {
         Status.REVERSED: lost,
         Status.NOTHING: Q(sale_amount__isnull=False) & (Q(standing__posted=0) | Q(standing__posted=None)),
-        Status.PAID: settled & Q(standing__payout__state=Payout.State.PAID),
-        Status.IN_PAYOUT: settled,
-        **_open("", Q(available_at__gt=now)),
+        Status.FAILED: Q(standing__failed__gt=0),
+        Status.PAID: settled & Q(standing__moving__lte=0, standing__paid__gt=0),
+        Status.IN_PAYOUT: settled & Q(standing__moving__gt=0),
+        **open_rules,
     }
     rows = conversions.annotate(
         standing=FilteredRelation("standings", condition=whose),
         commission=Coalesce(F("standing__posted"), Value(NOTHING)),
-        open=Coalesce(F("standing__open"), Value(NOTHING)),
-        payout_number=F("standing__payout"),
-        paid_on=F("standing__payout__paid_on"),
+        **{part: Coalesce(F(f"standing__{part}"), Value(NOTHING)) for part in ("open", "paid", "moving", "failed")},
+        **{number: F(f"standing__{number}") for number in ("paid_in", "moving_in", "failed_in", "deducted_in")},
+        paid_on=F("standing__paid_in__paid_on"),
+        failure=F("standing__failed_in__reason"),
+        open_status=_first(open_rules),
     )
     return _ruled(rows, rules, only)
 
@@ -153,8 +175,12 @@ def _open(conversion: str, waits: Q) -> dict[Status, Q]:
 
 def _ruled(rows: QuerySet[Any], rules: Mapping[Status, Q], only: str) -> QuerySet[Any]:
     """Annotate the status of the first rule that applies, else available; leave those of the status `only`."""
-    whens = [When(rule, then=Value(status)) for status, rule in rules.items()]
-    rows = rows.annotate(status=Case(*whens, default=Value(Status.AVAILABLE), output_field=CharField()))
+    rows = rows.annotate(status=_first(rules))
     if only in rules:
         rows = rows.filter(rules[Status(only)])  # it follows from the status, and the planner knows how many these are
     return rows.filter(status=only) if only else rows
+
+
+def _first(rules: Mapping[Status, Q]) -> Case:
+    whens = [When(rule, then=Value(status)) for status, rule in rules.items()]
+    return Case(*whens, default=Value(Status.AVAILABLE), output_field=CharField())

@@ -58,7 +58,7 @@ def segments(balance: Balance) -> list[Segment]:
     """Return the parts of the balance side by side; parts of nothing or less are left out."""
     parts = [
         (name, amount)
-        for name in ("paid", "in_payout", "available", "waiting", "hold")
+        for name in ("paid", "in_payout", "failed", "available", "waiting", "hold")
         if (amount := getattr(balance, name)) > 0
     ]
     total = sum((amount for _, amount in parts), Decimal(0))

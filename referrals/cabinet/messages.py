@@ -104,14 +104,16 @@ def _linked(referrer: Referrer) -> str:
 
 def _balance(referrer: Referrer) -> str:
     balance = selectors.select_balance(referrer)
+    why = selectors.select_why(referrer)
     lines = [
         _bold(_("To be paid"), money(balance.available)),
         _line(_("Waiting"), money(balance.waiting)),
         _line(_("Held back"), money(balance.hold)),
         *([_line(_("On its way"), money(balance.in_payout))] if balance.in_payout else []),
+        *([_line(_("Not arrived"), money(balance.failed))] if balance.failed else []),
         _line(_("Paid"), money(balance.paid)),
         "",
-        quoted(wording.balance_sentence(balance)),
+        quoted(wording.balance_sentence(balance, why)),
         "",
         _cabinet(),
     ]

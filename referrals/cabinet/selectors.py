@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
+from django.conf import settings
 from django.db import connection
 from django.db.models import F, Q, QuerySet, Sum
 from django.utils import timezone
@@ -15,7 +16,9 @@ from onai_project.periods import day_start, today, zone
 from referrals.commissions import NOTHING, Plan
 from referrals.models import CommissionPlan, Conversion, Earning, Referrer
 from referrals.parts import POSTED, SUMS
+from referrals.payouts import preview as payout_preview
 from referrals.payouts.models import Payout
+from referrals.payouts.preview import Why
 from referrals.plans import plan_of, select_plans
 from referrals.status import Status, page_with_status, with_entry_status, with_status
 
@@ -47,14 +50,16 @@ class Balance:
     waiting: Decimal = NOTHING
     available: Decimal = NOTHING
     in_payout: Decimal = NOTHING
+    failed: Decimal = NOTHING  # in payouts that the bank did not transfer, of which the last says …
     paid: Decimal = NOTHING
+    failure: str = ""  # … why
     next_at: datetime | None = None  # when the first of what waits becomes available …
     next_amount: Decimal = NOTHING  # … and how much that is
 
     @property
     def owed(self) -> Decimal:
         """All that is not paid yet."""
-        return self.hold + self.waiting + self.available + self.in_payout
+        return self.hold + self.waiting + self.available + self.in_payout + self.failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +89,20 @@ class Sale:
     amount: Decimal | None
     commission: Decimal
     status: str  # referrals.status
+    open_status: str  # … of what is in no payout
     hold: str
     available_at: datetime
-    payout: int | None = None  # the last that any of it is in …
+    # The parts of the commission: in no payout (below nothing: to be deducted), paid, on its way, not transferred.
+    open: Decimal = NOTHING
+    paid: Decimal = NOTHING
+    moving: Decimal = NOTHING
+    failed: Decimal = NOTHING
+    paid_in: int | None = None  # the last payout that brought some of it …
     paid_on: date | None = None  # … and when that was transferred
-    owed_back: Decimal = NOTHING  # was paid, was taken back, and will be deducted
+    moving_in: int | None = None
+    failed_in: int | None = None
+    failure: str = ""  # why the bank did not transfer that one
+    deducted_in: int | None = None  # the last payout that is less by what was taken back
     rejected: str = ""  # why, by a manager
     plan: CommissionPlan | None = None
     entries: Sequence[Earning] = field(default_factory=list)
@@ -100,11 +114,18 @@ def select_balance(referrer: Referrer) -> Balance:
     with connection.cursor() as cursor:
         cursor.execute(_BALANCE, {"now": timezone.now(), "referrer": referrer.pk})
         accrued, paid, in_payout, hold, waits = cursor.fetchone()
+    refused = list(
+        Payout.objects.filter(referrer=referrer, state=Payout.State.FAILED)
+        .order_by("-pk")
+        .values_list("amount", "reason")
+    )
+    failed = sum((amount for amount, _reason in refused), NOTHING)
     sums = {
         "hold": hold,
         "waiting": waits,
         "available": accrued - paid - in_payout - hold - waits,
-        "in_payout": in_payout,
+        "in_payout": in_payout - failed,
+        "failed": failed,
         "paid": paid,
     }
     next_at, next_amount = None, NOTHING
@@ -120,7 +141,13 @@ def select_balance(referrer: Referrer) -> Balance:
         if next_at is not None and day != timezone.localdate(next_at, zone()):
             break
         next_at, next_amount = next_at or row["at"], next_amount + row["sum"]
-    return Balance(**sums, next_at=next_at, next_amount=next_amount)
+    failure = refused[0][1] if refused else ""
+    return Balance(**sums, failure=failure, next_at=next_at, next_amount=next_amount)
+
+
+def select_why(referrer: Referrer) -> Why:
+    """Return why a batch of today, with the minimum that batches have, would pass the referrer over; PAID: it won't."""
+    return payout_preview.select_why(referrer, cutoff=today(), minimum=Decimal(settings.REFERRAL_PAYOUT_MINIMUM))
 
 
 def select_sales(referrer: Referrer, *, status: str = "") -> list[int]:
@@ -149,11 +176,19 @@ def sales_of(referrer: Referrer, pks: Sequence[int]) -> list[Sale]:
             amount=row.sale_amount if row.referrer_id == referrer.pk else None,
             commission=row.commission,
             status=row.status,
+            open_status=row.open_status,
             hold=row.hold_reason,
             available_at=row.available_at,
-            payout=row.payout_number,
+            open=row.open,
+            paid=row.paid,
+            moving=row.moving,
+            failed=row.failed,
+            paid_in=row.paid_in,
             paid_on=row.paid_on,
-            owed_back=-min(row.open, NOTHING),
+            moving_in=row.moving_in,
+            failed_in=row.failed_in,
+            failure=row.failure or "",
+            deducted_in=row.deducted_in,
             rejected=row.rejected if row.referrer_id == referrer.pk else "",
             plan=row.plan,
             entries=entries.get(row.pk, []),

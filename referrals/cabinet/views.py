@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -17,7 +18,10 @@ from onai_project.periods import zone
 from referrals.cabinet import charts, chats, links, selectors, wording
 from referrals.cabinet.doors import signed_in
 from referrals.cabinet.models import CabinetSession, LinkedChat
+from referrals.models import Referrer
+from referrals.payouts.preview import Why
 from referrals.payouts.statements import select_statement
+from referrals.status import Status
 
 PER_PAGE = 50
 ON_HOME = 5
@@ -26,7 +30,7 @@ SWITCHES = {
     "reversals": gettext_lazy("Commissions taken back, with the reason"),
     "payouts": gettext_lazy("Payouts"),
 }
-STATUSES = ("waiting", "available", "in_payout", "paid", "hold", "unknown", "nothing", "reversed")
+STATUSES = ("waiting", "available", "in_payout", "failed", "paid", "hold", "unknown", "nothing", "reversed")
 
 
 @signed_in
@@ -37,13 +41,15 @@ def home(request: HttpRequest, session: CabinetSession) -> HttpResponse:
     terms = selectors.select_terms(referrer)
     months = selectors.select_months(referrer)
     sold = selectors.select_sales(referrer)
+    latest = selectors.sales_of(referrer, sold[:ON_HOME])
+    why = _why(referrer, balance, latest)
     context = {
         "session": session,
         "balance": balance,
-        "balance_sentence": wording.balance_sentence(balance),
+        "balance_sentence": wording.balance_sentence(balance, why),
         "segments": charts.segments(balance),
         "links": [(link, links.qr_svg(link.url)) for link in links.links_of(referrer)],
-        "sales": _lines(selectors.sales_of(referrer, sold[:ON_HOME])),
+        "sales": _lines(latest, why),
         "sales_count": len(sold),
         "months": charts.columns(months),
         "any_month": any(month.conversions or month.earned for month in months),
@@ -64,10 +70,11 @@ def sales(request: HttpRequest, session: CabinetSession) -> HttpResponse:
     page = Paginator(selectors.select_sales(session.referrer, status=status), PER_PAGE).get_page(
         request.GET.get("page")
     )
+    shown = selectors.sales_of(session.referrer, list(page.object_list))
     context = {
         "session": session,
         "page": page,
-        "sales": _lines(selectors.sales_of(session.referrer, list(page.object_list))),
+        "sales": _lines(shown, _why(session.referrer, None, shown)),
         "status": status,
         "statuses": [(key, wording.status_title(key)) for key in STATUSES],
     }
@@ -83,7 +90,9 @@ def sales_csv(request: HttpRequest, session: CabinetSession) -> HttpResponse:
     table.writerow(
         [_("Sale"), _("Date"), _("Customer"), _("Amount, ₸"), _("Commission, ₸"), _("Status"), _("What it means")]
     )
-    for sale in selectors.sales_of(session.referrer, selectors.select_sales(session.referrer)):
+    found = selectors.sales_of(session.referrer, selectors.select_sales(session.referrer))
+    why = _why(session.referrer, None, found)
+    for sale in found:
         table.writerow(
             [
                 sale.number,
@@ -92,7 +101,7 @@ def sales_csv(request: HttpRequest, session: CabinetSession) -> HttpResponse:
                 "" if sale.amount is None else sale.amount,
                 sale.commission,
                 wording.status_title(sale.status),
-                wording.status_sentence(sale),
+                wording.status_sentence(sale, why),
             ]
         )
     return response
@@ -107,6 +116,7 @@ def payouts(request: HttpRequest, session: CabinetSession) -> HttpResponse:
         "session": session,
         "page": page,
         "balance": balance,
+        "unpaid": wording.unpaid_sentence(_why(session.referrer, balance)),
         "payouts": [
             {"payout": one, "title": wording.payout_title(one), "sentence": wording.payout_sentence(one)}
             for one in page.object_list
@@ -179,8 +189,16 @@ def _settings(request: HttpRequest, session: CabinetSession, **extra: Any) -> Ht
     return render(request, "cabinet/settings.html", context)
 
 
-def _lines(sales: list[selectors.Sale]) -> list[dict[str, Any]]:
+def _lines(sales: list[selectors.Sale], why: Why) -> list[dict[str, Any]]:
     return [
-        {"sale": sale, "title": wording.status_title(sale.status), "sentence": wording.status_sentence(sale)}
+        {"sale": sale, "title": wording.status_title(sale.status), "sentence": wording.status_sentence(sale, why)}
         for sale in sales
     ]
+
+
+def _why(referrer: Referrer, balance: selectors.Balance | None, sales: Sequence[selectors.Sale] = ()) -> Why:
+    """Return why the next payout passes a referrer over; asked only where something is there to be paid."""
+    available = any(sale.open > 0 and sale.open_status == Status.AVAILABLE for sale in sales)
+    if available or (balance is not None and balance.available > 0):
+        return selectors.select_why(referrer)
+    return Why.PAID

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from decimal import Decimal
 from functools import lru_cache
 
+from django.conf import settings
 from django.utils.formats import date_format
 from django.utils.translation import get_language, gettext_lazy, ngettext
 from django.utils.translation import gettext as _
@@ -17,7 +19,9 @@ from referrals.commissions import TIERS, Plan, tier
 from referrals.models import Conversion, Earning
 from referrals.payouts.accounts import masked_account
 from referrals.payouts.models import Payout
+from referrals.payouts.preview import Why
 from referrals.plan_text import TIER_NAMES, rate_text
+from referrals.status import lower_first
 
 _TITLES = {
     "hold": gettext_lazy("Held back"),
@@ -26,6 +30,7 @@ _TITLES = {
     "reversed": gettext_lazy("Taken back"),
     "nothing": gettext_lazy("Earns nothing"),
     "unknown": gettext_lazy("Being checked"),
+    "failed": gettext_lazy("Not arrived"),
     "in_payout": gettext_lazy("Being paid"),
     "paid": gettext_lazy("Paid"),
 }
@@ -52,38 +57,88 @@ def status_title(status: str) -> str:
     return str(_TITLES[status])
 
 
-def status_sentence(sale: Sale) -> str:
-    """Return where this commission is, and if it is not paid, why."""
-    match sale.status:
-        case "hold":
-            return hold_sentence(sale.hold)
-        case "waiting":
-            return _("Becomes available on %(day)s: until then the customer may return the purchase.") % {
-                "day": day(sale.available_at)
-            }
-        case "available":
-            return _("Goes into the next payout.")
-        case "in_payout":
-            return _("In payout № %(number)s: the money is on its way.") % {"number": sale.payout}
-        case "paid" if sale.paid_on is not None:
-            paid = _("Paid on %(day)s, payout № %(number)s.") % {"day": date_text(sale.paid_on), "number": sale.payout}
-            if not sale.owed_back:
-                return paid
-            return f"{paid} " + _("Of it %(sum)s was taken back later and will be deducted from your next payout.") % {
-                "sum": money(sale.owed_back)
-            }
-        case "unknown":
-            return _("The amount of the purchase is being checked; the commission appears when it is known.")
+def status_sentence(sale: Sale, why: Why = Why.PAID) -> str:
+    """Return where this commission is, and if it is not paid, why: part by part where the parts are in several places.
+
+    `why`: what a batch would pass the referrer over for (selectors.select_why).
+    """
+    if sale.status in ("reversed", "nothing"):
+        return _gone_sentence(sale)
+    if sale.status == "unknown":
+        return _("The amount of the purchase is being checked; the commission appears when it is known.")
+    parts = [
+        (sale.paid, _paid_sentence),
+        (sale.failed, _failed_sentence),
+        (sale.moving, _moving_sentence),
+        (sale.open, lambda sale: _open_sentence(sale, why)),
+    ]
+    told = [(amount, sentence(sale)) for amount, sentence in parts if amount > 0]
+    if len(told) > 1:
+        sentences = [f"{money(amount)} — {lower_first(sentence)}" for amount, sentence in told]
+    else:
+        sentences = [sentence for _amount, sentence in told]
+    if sale.open < 0:
+        sentences.append(
+            _("Of it %(sum)s was taken back later and will be deducted from your next payout.")
+            % {"sum": money(-sale.open)}
+        )
+    elif sale.deducted_in is not None and sale.deducted_in > (sale.paid_in or sale.deducted_in):
+        sentences.append(
+            _("A part of it was taken back later: deducted in payout № %(number)s.") % {"number": sale.deducted_in}
+        )
+    return " ".join(sentences)
+
+
+def _paid_sentence(sale: Sale) -> str:
+    day = date_text(sale.paid_on) if sale.paid_on else "—"
+    return _("Paid on %(day)s, payout № %(number)s.") % {"day": day, "number": sale.paid_in}
+
+
+def _moving_sentence(sale: Sale) -> str:
+    return _("In payout № %(number)s: the money is on its way.") % {"number": sale.moving_in}
+
+
+def _failed_sentence(sale: Sale) -> str:
+    refused = _("The bank did not transfer payout № %(number)s: %(reason)s.") % {
+        "number": sale.failed_in,
+        "reason": sale.failure.rstrip("."),
+    }
+    return f"{refused} {_again()}"
+
+
+def _again() -> str:
+    return _("Your manager sends it again or lets it go into another payout.")
+
+
+def _open_sentence(sale: Sale, why: Why) -> str:
+    if sale.open_status == "hold":
+        return hold_sentence(sale.hold)
+    if sale.open_status == "waiting":
+        return _("Becomes available on %(day)s: until then the customer may return the purchase.") % {
+            "day": day(sale.available_at)
+        }
+    return unpaid_sentence(why) or _("Goes into the next payout.")
+
+
+def _gone_sentence(sale: Sale) -> str:
     last = sale.entries[-1] if sale.entries else None
     if last is None:
         return _nothing_sentence(sale)
     gone = _("Taken back on %(day)s: %(reason)s.") % {"day": day(last.created_at), "reason": entry_reason(last)}
-    if sale.owed_back:
-        return f"{gone} " + _("It was paid already: %(sum)s will be deducted from your next payout.") % {
-            "sum": money(sale.owed_back)
-        }
-    if sale.payout:
-        return f"{gone} " + _("Deducted in payout № %(number)s.") % {"number": sale.payout}
+    if sale.open < 0:
+        words = {"sum": money(-sale.open), "number": sale.failed_in or sale.moving_in}
+        if sale.paid > 0:
+            return f"{gone} " + _("It was paid already: %(sum)s will be deducted from your next payout.") % words
+        return (
+            f"{gone} "
+            + _(
+                "It is in payout № %(number)s, which has not reached you yet; once it has, %(sum)s will be deducted from "
+                "your next payout."
+            )
+            % words
+        )
+    if sale.deducted_in is not None:
+        return f"{gone} " + _("Deducted in payout № %(number)s.") % {"number": sale.deducted_in}
     return gone
 
 
@@ -142,14 +197,43 @@ def entry_reason(entry: Earning) -> str:
     return reason_text(entry.reason).rstrip(".")
 
 
-def balance_sentence(balance: Balance) -> str:
-    """Return the one thing that a referrer wants to know first."""
+def unpaid_sentence(why: Why) -> str:
+    """Return why what is available does not go into the next payout, and what helps; "" where it does."""
+    match why:
+        case Why.UNCLAIMED:
+            return hold_sentence(Conversion.Hold.UNCLAIMED)
+        case Why.INACTIVE:
+            return hold_sentence(Conversion.Hold.INACTIVE)
+        case Why.MINIMUM:
+            return _("Payouts begin at %(sum)s: it is paid as soon as that much has come together.") % {
+                "sum": money(Decimal(settings.REFERRAL_PAYOUT_MINIMUM))
+            }
+        case Why.NO_DETAILS:
+            return _("Your bank details are missing: tell them to your manager, and it goes into the next payout.")
+        case Why.OWES | Why.HELD | Why.WAITING:
+            return _("It makes up for what was taken back after a payout.")
+    return ""
+
+
+def balance_sentence(balance: Balance, why: Why = Why.PAID) -> str:
+    """Return what a referrer wants to know first. `why`: what a batch would pass them over for."""
+    if not balance.failed:
+        return _balance_sentence(balance, why)
+    refused = _("The bank did not transfer %(sum)s: %(reason)s.") % {
+        "sum": money(balance.failed),
+        "reason": balance.failure.rstrip("."),
+    }
+    rest = f" {_balance_sentence(balance, why)}" if balance.available or balance.in_payout > 0 else ""
+    return f"{refused} {_again()}{rest}"
+
+
+def _balance_sentence(balance: Balance, why: Why) -> str:
     if balance.available < 0:
-        return _("A paid commission was taken back: %(sum)s will be deducted from your next payouts.") % {
+        return _("More was taken back than is to be paid: %(sum)s will be deducted from your next payouts.") % {
             "sum": money(-balance.available)
         }
     if balance.available:
-        return _("Ready to be paid. It goes into the next payout, you need to do nothing.")
+        return unpaid_sentence(why) or _("Ready to be paid. It goes into the next payout, you need to do nothing.")
     if balance.in_payout > 0:
         return _("%(sum)s is on its way to you.") % {"sum": money(balance.in_payout)}
     if balance.next_at is not None:

@@ -156,8 +156,10 @@ class PayoutItem(models.Model):
 
 
 class Standing(models.Model):
-    """What the ledger has of a conversion for a referrer, and how much of that no live payout has: a database view.
+    """What the ledger has of a conversion for a referrer, by what became of it: a database view.
 
+    `posted` is the sum of `open`, which no live payout has, and of what is in payouts that are paid, confirmed
+    (`moving`) or failed. Beside them the last payout that brings some of it, of each kind, and the last that deducts.
     A query that names the referrer or the conversions, in the join's own condition, reads their entries alone.
     """
 
@@ -166,7 +168,13 @@ class Standing(models.Model):
     referrer = models.ForeignKey(Referrer, on_delete=models.DO_NOTHING, related_name="+")
     posted = models.DecimalField(max_digits=14, decimal_places=0)
     open = models.DecimalField(max_digits=14, decimal_places=0)
-    payout = models.ForeignKey(Payout, on_delete=models.DO_NOTHING, null=True, related_name="+")  # the last live one
+    paid = models.DecimalField(max_digits=14, decimal_places=0)
+    moving = models.DecimalField(max_digits=14, decimal_places=0)
+    failed = models.DecimalField(max_digits=14, decimal_places=0)
+    paid_in = models.ForeignKey(Payout, on_delete=models.DO_NOTHING, null=True, related_name="+")
+    moving_in = models.ForeignKey(Payout, on_delete=models.DO_NOTHING, null=True, related_name="+")
+    failed_in = models.ForeignKey(Payout, on_delete=models.DO_NOTHING, null=True, related_name="+")
+    deducted_in = models.ForeignKey(Payout, on_delete=models.DO_NOTHING, null=True, related_name="+")
 
     class Meta:
         managed = False

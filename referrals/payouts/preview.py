@@ -121,6 +121,12 @@ def _account(details: BankDetails | None) -> tuple[str, ...]:
     return () if details is None else (details.recipient, details.iin, details.account)
 
 
+def select_why(referrer: Referrer, *, cutoff: date, minimum: Decimal) -> Why:
+    """Return why a batch of this day would not pay a referrer; PAID too where there is nothing that it could pay."""
+    preview = select_preview(cutoff=cutoff, minimum=minimum, referrers=[referrer.pk])
+    return preview.unpaid[0].why if preview.unpaid else Why.PAID
+
+
 def _why(referrer: Referrer, payable: Decimal, held: Decimal, minimum: Decimal, details: BankDetails | None) -> Why:
     if not referrer.claimed:
         return Why.UNCLAIMED

@@ -10,12 +10,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from referrals.cabinet import selectors
+from referrals.cabinet import selectors, wording
+from referrals.cabinet.models import CabinetMessage
 from referrals.cabinet.selectors import Balance, Sale
-from referrals.models import Conversion
+from referrals.cabinet.wording import date_text
+from referrals.models import Conversion, Referrer
 from referrals.payouts import batches
 from referrals.payouts.models import BankDetails, Payout
-from referrals.status import Status
+from referrals.status import Status, page_with_status, status_sentence
 from tests.onai_project.rows import make_user
 from tests.referrals.payouts.conftest import IBAN, confirm, due_conversion, pay, take_back, today
 
@@ -98,6 +100,8 @@ def test_won_again_after_it_was_deducted_waits_once_more(dana, manager):
 def test_the_filter_finds_what_the_list_says(dana, erzhan, manager):
     settled, returned, lent = (due_conversion(number, dana) for number in (101, 102, 103))
     pay(manager)
+    due_conversion(111, dana)
+    batches.payout_mark_failed(payout=start(manager).pk, reason="Счёт закрыт", by=manager)
     due_conversion(104, dana)
     start(manager)
     take_back(returned)
@@ -113,11 +117,143 @@ def test_the_filter_finds_what_the_list_says(dana, erzhan, manager):
         Conversion.objects.filter(pk=due_conversion(number, dana).pk).update(**change)
     due_conversion(110, dana, 0)
     said = {sale.number: sale.status for sale in selectors.sales_of(dana, selectors.select_sales(dana))}
-    assert (len(said), said[settled.lead_id]) == (10, "paid")
+    assert (len(said), said[settled.lead_id]) == (11, "paid")
     assert set(said.values()) == set(Status.values)
     for status in Status.values:
         found = selectors.sales_of(dana, selectors.select_sales(dana, status=status))
         assert {sale.number for sale in found} == {number for number, name in said.items() if name == status}
+
+
+@pytest.fixture
+def refused(dana, manager) -> Payout:
+    """A payout of 10 000 that the bank did not transfer."""
+    due_conversion(101, dana)
+    payout = start(manager)
+    batches.payout_mark_failed(payout=payout.pk, reason="Счёт закрыт.", by=manager)
+    return payout
+
+
+@pytest.mark.parametrize("path", ["/r/", "/r/sales/", "/r/sales/?status=failed", "/r/sales.csv"])
+def test_what_the_bank_did_not_transfer_is_not_on_its_way(cabinet, refused, path):
+    shown = words(cabinet, path)
+    assert f"Банк не перевёл выплату № {refused.pk}: Счёт закрыт. Менеджер отправит деньги ещё раз" in shown
+    assert "в пути" not in shown.lower()
+    assert "№ 101" not in words(cabinet, "/r/sales/?status=in_payout")
+
+
+def test_the_overview_says_that_a_payout_did_not_arrive(cabinet, dana, refused):
+    assert selectors.select_balance(dana) == Balance(failed=Decimal(10_000), failure="Счёт закрыт.")
+    shown = words(cabinet, "/r/")
+    assert "Банк не перевёл 10 000 ₸: Счёт закрыт. Менеджер отправит деньги ещё раз" in shown
+    assert 'Не дошла</a></dt><dd class="sum">10 000 ₸' in shown
+    due_conversion(102, dana)
+    assert "перенесёт их в другую выплату. Готово к выплате." in words(cabinet, "/r/")
+
+
+def test_the_bot_says_that_a_payout_did_not_arrive(dana, chat, refused):
+    told = CabinetMessage(chat=chat, referrer=dana, kind="balance").render().replace("\u2009", " ")
+    assert "Не дошла: 10 000 ₸" in told
+    assert "Банк не перевёл 10 000 ₸: Счёт закрыт." in told
+    assert "В пути" not in told
+
+
+def test_a_manager_reads_why_a_sale_is_not_paid(dana, manager, refused):
+    (row,) = page_with_status([Conversion.objects.get(lead_id=101).pk], timezone.now())
+    assert status_sentence(row.status, row) == f"Выплата № {refused.pk} не переведена: Счёт закрыт"
+
+
+def more(conversion: Conversion, amount: int) -> None:
+    """Post what a tier's rise posts."""
+    conversion.earnings.create(
+        referrer=conversion.referrer, seq=conversion.earnings.count() + 1, kind="adjustment", amount=amount, reason="x",
+        available_at=conversion.available_at,
+    )  # fmt: skip
+
+
+def test_what_is_paid_and_what_comes_are_told_apart(cabinet, dana, manager):
+    conversion = due_conversion(101, dana, 50_000)
+    (first,) = pay(manager)
+    more(conversion, 2_000)
+    shown = words(cabinet, "/r/sales/?status=available")
+    assert f"5 000 ₸ — выплачено {date_text(today())}, выплата № {first.pk}. 2 000 ₸ — " in shown
+    (row,) = page_with_status([conversion.pk], timezone.now())
+    assert status_sentence(row.status, row) == "К выплате; выплачено 5\u2009000\u2009₸"
+    second = start(manager)
+    assert f"2 000 ₸ — в выплате № {second.pk}: деньги уже в пути." in words(cabinet, "/r/sales/?status=in_payout")
+    batches.payout_mark_failed(payout=second.pk, reason="Счёт закрыт", by=manager)
+    shown = words(cabinet, "/r/sales/?status=failed")
+    assert f"выплата № {first.pk}. 2 000 ₸ — банк не перевёл выплату № {second.pk}: Счёт закрыт." in shown
+
+
+def test_the_rest_of_a_paid_sale_that_is_held_says_why(dana, manager):
+    conversion = due_conversion(101, dana, 50_000)
+    pay(manager)
+    more(conversion, 2_000)
+    Conversion.objects.update(hold_reason="ad_campaign")
+    sentence = wording.status_sentence(sale_of(dana, 101))
+    assert "2\u2009000\u2009₸ — удержано: покупатель пришёл и по нашей рекламе." in sentence
+
+
+def test_a_deduction_is_no_money_on_its_way(cabinet, dana, manager):
+    conversion = due_conversion(101, dana)
+    (first,) = pay(manager)
+    take_back(conversion, 1_000)
+    due_conversion(102, dana, 300_000)
+    second = start(manager)
+    sentence = wording.status_sentence(sale_of(dana, 101))
+    assert sale_of(dana, 101).status == "paid"
+    assert f"выплата № {first.pk}. Часть этой суммы потом сняли: вычтено в выплате № {second.pk}." in sentence
+    assert "в пути" not in sentence
+    batches.payouts_mark_paid(payouts=[second.pk], paid_on=today(), by=manager)
+    assert wording.status_sentence(sale_of(dana, 101)) == sentence
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_what_was_lost_before_it_was_transferred_was_not_paid(cabinet, dana, manager, failed):
+    conversion = due_conversion(101, dana)
+    payout = start(manager)
+    if failed:
+        batches.payout_mark_failed(payout=payout.pk, reason="Счёт закрыт", by=manager)
+    take_back(conversion)
+    shown = words(cabinet, "/r/sales/?status=reversed")
+    assert f"Сумма вошла в выплату № {payout.pk}, которая ещё не дошла до вас" in shown
+    assert "уже была выплачена" not in shown
+    assert "ыплаченн" not in words(cabinet, "/r/")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({}, "Войдёт в ближайшую выплату"),
+        ({"minimum": 20_000}, "Выплаты — от 20 000 ₸: переведём, как только столько наберётся."),
+        ({"details": False}, "У нас нет ваших реквизитов: сообщите их менеджеру"),
+        ({"claimed": False}, "Ждёт, пока менеджер подтвердит, что этот код ваш."),
+        ({"active": False}, "Приостановлено вместе с вашим участием"),
+    ],
+)
+def test_what_is_available_says_why_it_is_not_paid_yet(cabinet, dana, chat, settings, change, sentence):
+    due_conversion(101, dana)
+    settings.REFERRAL_PAYOUT_MINIMUM = change.get("minimum", 5_000)
+    if not change.get("details", True):
+        BankDetails.objects.all().delete()
+    fields = {name: value for name, value in change.items() if name in ("claimed", "active")}
+    Referrer.objects.filter(pk=dana.pk).update(**fields)
+    dana.refresh_from_db()
+    shown = [words(cabinet, path) for path in ("/r/", "/r/sales/", "/r/sales.csv")]
+    shown.append(CabinetMessage(chat=chat, referrer=dana, kind="balance").render().replace("\u2009", " "))
+    assert [sentence in text for text in shown] == [True] * 4
+    assert ("от вас ничего не нужно" in shown[0]) == (not change)
+    payouts = words(cabinet, "/r/payouts/")
+    assert (sentence in payouts) == bool(change)
+
+
+def test_what_only_makes_up_for_a_debt_goes_into_no_payout(cabinet, dana, manager):
+    conversion = due_conversion(101, dana)
+    pay(manager)
+    take_back(conversion)
+    due_conversion(102, dana, 50_000)
+    assert "Пойдёт в счёт того, что отменено уже после выплаты." in words(cabinet, "/r/sales/?status=available")
+    assert "5 000 ₸ вычтем из следующих выплат." in words(cabinet, "/r/")
 
 
 def test_a_lower_price_after_the_payment_leaves_the_sale_paid_and_says_what_is_deducted(cabinet, dana, manager):
