@@ -165,7 +165,7 @@ def conversions_recalculate(
             raise Undecidable(NOTHING_CHANGES)
         changed = {lead_id: stored[lead_id] for lead_id in wanted}
         _write_down(changed, Kind.RECALCULATION, by, reason)
-        entries = _settle(wanted, changed, referrers, by, because(RECALCULATED, reason))
+        entries = _settle(wanted, changed, referrers, by, because(RECALCULATED, reason), of_history=True)
         new_plans = {lead_id: one.plan for lead_id, one in wanted.items() if one.plan is not None}
         outcome = Outcome(Kind.RECALCULATION, reason, entries=entries, plans=new_plans)
         if expected and outcome.mark != expected:
@@ -262,10 +262,13 @@ def _write_down(
     )
 
 
-def _settle(wanted: Conversions, stored: Conversions, referrers: Referrers, by: User, note: str) -> list[Entry]:
+def _settle(
+    wanted: Conversions, stored: Conversions, referrers: Referrers, by: User, note: str, *, of_history: bool = False
+) -> list[Entry]:
     entries = settle(
         wanted, stored, referrers, select_plans(), by=by.pk, notes=dict.fromkeys(wanted, note) if note else None
     )
     if entries:
-        entries_posted.send(sender=None, lead_ids={entry.lead_id for entry in entries})
+        lead_ids = {entry.lead_id for entry in entries}
+        entries_posted.send(sender=None, lead_ids=lead_ids, of_history=of_history)
     return entries

@@ -13,16 +13,23 @@ from django.utils.translation import gettext as _
 from notifications.format import quoted
 from onai_project.money import money
 from referrals.cabinet import links, selectors, wording
-from referrals.cabinet.models import CabinetMessage, OneTimeToken
+from referrals.cabinet.models import CabinetMessage, LinkedChat, OneTimeToken
+from referrals.cabinet.news import amount_standing
 from referrals.cabinet.tokens import token_issue
 from referrals.models import Earning, Referrer
 from referrals.payouts.accounts import masked_account
 
 Kind = CabinetMessage.Kind
+Status = CabinetMessage.Status
 
 
 def text_of(message: CabinetMessage) -> str:
-    """Return the message as things stand now, ≤ 4096 characters. No customer's name: masked, as in the cabinet."""
+    """Return the message as things stand now, ≤ 4096 characters. No customer's name: masked, as in the cabinet.
+
+    Empty where nothing is left to tell, or the chat is this referrer's no more.
+    """
+    if message.referrer_id is not None and not _is_linked(message):
+        return ""
     with translation.override(settings.LANGUAGE_CODE):
         if message.kind == Kind.ACCRUAL:
             return _accrual(message)
@@ -32,14 +39,31 @@ def text_of(message: CabinetMessage) -> str:
             return _payout(message)
         if message.kind == Kind.HINT or message.referrer is None:
             return _hint(message.referrer)
+        if message.kind == Kind.SIGN_IN and _is_replaced(message):
+            return ""
         return _ANSWERS[Kind(message.kind)](message.referrer)
+
+
+def _is_linked(message: CabinetMessage) -> bool:
+    return LinkedChat.objects.filter(chat=message.chat_id, referrer=message.referrer_id).exists()
+
+
+def _is_replaced(message: CabinetMessage) -> bool:
+    """Tell whether a later sign-in link goes to the same chat: it would kill this one, perhaps in the same message."""
+    later = CabinetMessage.objects.filter(
+        chat=message.chat_id, referrer=message.referrer_id, kind=Kind.SIGN_IN, pk__gt=message.pk
+    )
+    return later.filter(notification_status__in=[Status.PENDING, Status.SENDING]).exists()
 
 
 def _accrual(message: CabinetMessage) -> str:
     entry = _entry(message)
+    amount = amount_standing(message)
+    if amount <= 0:
+        return ""
     conversion = entry.conversion
     lines = [
-        "🎉 " + _bold(_("A new commission"), money(entry.amount)),
+        "🎉 " + _bold(_("A new commission"), money(amount)),
         "",
         _line(_("Sale"), _sale(entry)),
         _line(_("Amount"), money(conversion.sale_amount)),

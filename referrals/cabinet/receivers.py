@@ -22,6 +22,6 @@ def tell_referrers(deals: Sequence[DealState], *, live: bool) -> None:
 
 
 @receiver(entries_posted)
-def tell_of_decisions(lead_ids: Collection[int], **_: Any) -> None:
-    """Referrers hear of what a person decided."""
-    tell_of_entries(lead_ids=lead_ids)
+def tell_of_decisions(lead_ids: Collection[int], *, of_history: bool, **_: Any) -> None:
+    """Referrers hear of what a person decided, however old the sale is."""
+    tell_of_entries(lead_ids=lead_ids, decided=not of_history)

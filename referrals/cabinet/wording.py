@@ -132,8 +132,8 @@ def _gone_sentence(sale: Sale) -> str:
         return (
             f"{gone} "
             + _(
-                "It is in payout № %(number)s, which has not reached you yet; once it has, %(sum)s will be deducted from "
-                "your next payout."
+                "It is in payout № %(number)s, which has not reached you yet; once it has, %(sum)s will be deducted "
+                "from your next payout."
             )
             % words
         )

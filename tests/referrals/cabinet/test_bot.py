@@ -105,6 +105,13 @@ def test_a_chat_that_was_blocked_works_again_when_its_owner_writes(chat, ask):
     assert (chat.active, chat.disabled_reason) == (True, "")
 
 
+def test_a_chat_that_a_manager_switched_off_stays_off(chat, ask):
+    TelegramChat.objects.update(active=False)
+    assert ask("/start") == ""
+    chat.refresh_from_db()
+    assert not chat.active
+
+
 def test_a_new_chat_replaces_the_old_one_and_one_chat_has_one_cabinet(dana, erzhan, ask):
     ask(start(dana), chat_id=7)
     ask(start(dana), chat_id=8)
