@@ -18,6 +18,7 @@ from django.utils.translation import gettext_noop
 
 from notifications import chats, telegram
 from notifications.format import fitting
+from notifications.leadership import try_lead
 from notifications.models import OutboxMessage, TelegramChat
 from notifications.outbox import due_of_chat, in_, move, move_all, oldest_due, outbox_models, save_outcome
 from notifications.pacing import WINDOW, Pacer
@@ -28,8 +29,6 @@ log = structlog.get_logger(__name__)
 LOCK = 0x6F6E6169_00000001
 # How long another sender waits for the lock: a dead one is replaced within this time.
 LOCK_WAIT = 1.0
-# A machine that vanished says no goodbye: PostgreSQL asks after it, and frees its lock after 3 s without an answer.
-_KEEPALIVE = "SET tcp_keepalives_idle = 1; SET tcp_keepalives_interval = 1; SET tcp_keepalives_count = 2"
 # How long a message waits at most on an idle system.
 IDLE_WAIT = 0.2
 # More than so many that wait for one chat become one message; so many at most, for each costs a query.
@@ -234,7 +233,7 @@ def _combined(rows: Sequence[OutboxMessage], parts: Sequence[str]) -> tuple[str,
 
 def _hold_lock_and_send(sender: Sender) -> None:
     """Wait for the lock, then send until told to stop. The lock is the connection's, and so is every claim."""
-    while not _try_lock():
+    while not try_lead(LOCK):
         if sender.stop.wait(LOCK_WAIT):
             return
     log.info("sender is active")
@@ -243,15 +242,6 @@ def _hold_lock_and_send(sender: Sender) -> None:
     while not sender.stop.is_set():
         if not sender.send_pending():
             sender.stop.wait(IDLE_WAIT)
-
-
-def _try_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        held = bool(cursor.fetchone()[0])
-        if held:
-            cursor.execute(_KEEPALIVE)
-        return held
 
 
 def _save_chat(chat: TelegramChat, outcome: telegram.Outcome) -> None:

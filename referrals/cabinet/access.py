@@ -10,8 +10,8 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.db import transaction
-from django.db.models import Q, Value
+from django.db import connection, transaction
+from django.db.models import Count, Q, Value
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponseBase
 
@@ -37,6 +37,8 @@ VIEW_AGE = timedelta(minutes=30)
 WINDOW = timedelta(minutes=15)
 PER_ADDRESS = 3
 PER_PLACE = 20
+# "cabi" in bytes: the first of the two numbers of a lock on who is counted.
+LOCK = 0x63616269
 # What may look into a cabinet.
 VIEW_PERMISSION = "cabinet.change_cabinet"
 
@@ -44,19 +46,46 @@ VIEW_PERMISSION = "cabinet.change_cabinet"
 def link_request(*, address: str, place: str) -> bool:
     """Send a sign-in link to whoever has this code, e-mail or phone and a linked chat; False: asked too often.
 
-    The caller learns nothing else, and an unknown address costs the same: it is counted, too.
+    The caller learns nothing else: an unknown address is counted, too, and where a person was asked for too often by
+    other spellings, the answer is as ever, but nothing is sent.
     """
-    typed = digest(f"address {address.strip().lower()}")
-    where = digest(f"place {place}")
+    typed, where = f"address {address.strip().lower()}", f"place {place}"
+    known = _known(address)
     with transaction.atomic():
-        SignInAttempt.objects.bulk_create([SignInAttempt(who=typed), SignInAttempt(who=where)])
-        lately = SignInAttempt.objects.filter(at__gt=Now() - Value(WINDOW))
-        if lately.filter(who=typed).count() > PER_ADDRESS or lately.filter(who=where).count() > PER_PLACE:
+        counts = _count([typed, where, *(_person(referrer) for referrer in known)])
+        if counts[typed] > PER_ADDRESS or counts[where] > PER_PLACE:
             return False
-        for linked in LinkedChat.objects.filter(referrer__in=_known(address)).select_related("chat", "referrer"):
+        asked = [referrer for referrer in known if counts[_person(referrer)] <= PER_ADDRESS]
+        for linked in LinkedChat.objects.filter(referrer__in=asked).select_related("chat", "referrer"):
             CabinetMessage.objects.create(chat=linked.chat, referrer=linked.referrer, kind=CabinetMessage.Kind.SIGN_IN)
             AccessEvent.objects.create(referrer=linked.referrer, kind=AccessEvent.Kind.LINK_SENT)
     return True
+
+
+def _person(referrer: Referrer) -> str:
+    return f"referrer {referrer.pk}"
+
+
+def _count(keys: Sequence[str]) -> dict[str, int]:
+    """Count one more question for each of these, and return how many each has had lately.
+
+    Locked until the end of the transaction, in one order: of questions asked at once each sees those before it.
+    """
+    digests = {key: digest(key) for key in keys}
+    # The first 32 bits, as PostgreSQL has them: with a sign. Two numbers are a lock of another space than one.
+    numbers = sorted({int(found[:8], 16) - 2**31 for found in digests.values()})
+    with connection.cursor() as cursor:
+        for number in numbers:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [LOCK, number])
+    SignInAttempt.objects.bulk_create(SignInAttempt(who=found) for found in digests.values())
+    lately = (
+        SignInAttempt.objects.filter(who__in=digests.values(), at__gt=Now() - Value(WINDOW))
+        .order_by()
+        .values_list("who")
+        .annotate(count=Count("pk"))
+    )
+    counts = dict(lately)
+    return {key: counts[found] for key, found in digests.items()}
 
 
 def link_make(*, referrer: Referrer, by: User) -> str:
@@ -85,7 +114,10 @@ def view_begin(*, referrer: Referrer, by: User) -> str:
 
 
 def session_of(request: HttpRequest) -> CabinetSession | None:
-    """Return the session of a request; None where there is none, or the manager may no longer look."""
+    """Return the session of a request; None where there is none, or the manager may no longer look.
+
+    A manager looks for as long as they are signed in to the admin in the same browser.
+    """
     secret = request.COOKIES.get(COOKIE, "")
     if not secret:
         return None
@@ -96,7 +128,8 @@ def session_of(request: HttpRequest) -> CabinetSession | None:
     )
     if session is not None and session.viewer is not None:
         viewer = session.viewer
-        if not (viewer.is_active and viewer.is_staff and viewer.has_perm(VIEW_PERMISSION)):
+        signed_in = request.user.pk == viewer.pk
+        if not (signed_in and viewer.is_active and viewer.is_staff and viewer.has_perm(VIEW_PERMISSION)):
             return None
     return session
 
@@ -108,6 +141,11 @@ def session_end(session: CabinetSession) -> None:
         AccessEvent.objects.create(
             referrer=session.referrer, kind=AccessEvent.Kind.SIGNED_OUT, by=session.viewer, detail=""
         )
+
+
+def views_end(viewer: User) -> None:
+    """Let a manager look no more: they signed out of the admin."""
+    CabinetSession.objects.filter(viewer=viewer).delete()
 
 
 def sessions_end(referrer: Referrer) -> int:

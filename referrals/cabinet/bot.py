@@ -17,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_POST
 
 from notifications import telegram
+from notifications.leadership import try_lead
 from referrals.cabinet import chats
 from referrals.cabinet.models import CabinetMessage, LinkedChat
 
@@ -95,7 +96,7 @@ def run(stop: threading.Event) -> None:
     with telegram.Bot(settings.TELEGRAM_BOT_TOKEN) as bot:
         while not stop.is_set():
             try:
-                while not _try_lock():
+                while not try_lead(LOCK):
                     if stop.wait(LOCK_WAIT):
                         return
                 if settings.TELEGRAM_WEBHOOK_SECRET:
@@ -151,12 +152,6 @@ def _keep_webhook(bot: telegram.Bot, stop: threading.Event) -> None:
         while end > 0 and not stop.wait(LOCK_WAIT):
             _hold_lock()
             end -= LOCK_WAIT
-
-
-def _try_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        return bool(cursor.fetchone()[0])
 
 
 def _hold_lock() -> bool:

@@ -92,7 +92,7 @@ class CabinetSession(models.Model):
 
 
 class SignInAttempt(models.Model):
-    """Somebody asked for a link: counted by what they typed and by where they are, both as digests."""
+    """Somebody asked for a link: counted by what they typed, whom it named and where they are, all as digests."""
 
     who = models.CharField(max_length=64)
     at = models.DateTimeField(db_default=Now())

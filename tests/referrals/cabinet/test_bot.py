@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from pytest_django import Settings
 
+from notifications import sender as sender_module
 from notifications.models import TelegramChat
 from notifications.sender import Sender
 from referrals.cabinet import bot, chats
@@ -173,6 +175,18 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("run", [bot.run, sender_module.run])
+def test_the_lock_of_a_machine_that_vanished_is_freed_soon(api, run):
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    with CaptureQueriesContext(connection) as asked:
+        run(stop)
+    statements = [query["sql"] for query in asked.captured_queries]
+    locked = next(number for number, sql in enumerate(statements) if "pg_try_advisory_lock" in sql)
+    assert "tcp_keepalives_idle = 1" in statements[locked + 1]
 
 
 @pytest.mark.django_db(transaction=True)

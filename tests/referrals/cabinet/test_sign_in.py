@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from django.db import connection
 from django.db.models import Value
 from django.db.models.functions import Now
 from django.test import Client
@@ -130,6 +133,49 @@ def test_one_place_can_not_try_all_addresses(client: Client, chat):
     assert answers == [200] * access.PER_PLACE + [429]
 
 
+SPELLINGS = ["ref_dana", "DANA", "dana@example.kz", "8 701 000 00 01", "+77010000001", "7 701 000 0001"]
+
+
+def test_a_person_is_counted_however_they_are_spelled(client: Client, chat):
+    answers = [client.post(ASK, {"address": address}) for address in SPELLINGS]
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({without_csrf(answer.content) for answer in answers}) == 1
+    assert CabinetMessage.objects.count() == access.PER_ADDRESS
+
+
+@pytest.mark.django_db(transaction=True)
+def test_questions_asked_at_once_do_not_pass_the_limit(chat):
+    barrier = threading.Barrier(len(SPELLINGS))
+
+    def ask(address: str) -> None:
+        barrier.wait(5)
+        access.link_request(address=address, place=address)
+        connection.close()
+
+    threads = [threading.Thread(target=ask, args=(address,)) for address in SPELLINGS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert SignInAttempt.objects.count() == 3 * len(SPELLINGS)
+    assert CabinetMessage.objects.count() == access.PER_ADDRESS
+
+
+def test_behind_our_proxy_a_place_is_what_the_proxy_saw(client: Client, chat, settings):
+    def ask(number: int, forwarded: str) -> int:
+        return client.post(ASK, {"address": f"ref_{number}"}, headers={"X-Forwarded-For": forwarded}).status_code
+
+    settings.BEHIND_PROXY = True
+    # What a client says of itself stands before what the proxy adds.
+    answers = [ask(number, f"10.0.0.{number}, 203.0.113.7") for number in range(access.PER_PLACE + 1)]
+    assert answers == [200] * access.PER_PLACE + [429]
+    assert ask(99, "203.0.113.7, 203.0.113.8") == 200
+    settings.BEHIND_PROXY = False
+    SignInAttempt.objects.all().delete()
+    answers = [ask(number, f"198.51.100.{number}") for number in range(access.PER_PLACE + 1)]
+    assert answers == [200] * access.PER_PLACE + [429]
+
+
 def test_signing_out_ends_the_session_for_good(dana, sign_in):
     browser = sign_in(dana)
     secret = browser.cookies[access.COOKIE].value
@@ -228,6 +274,36 @@ def test_looking_ends_with_the_managers_rights(manager, dana):
     manager.post(reverse("admin:cabinet_cabinet_view_as", args=[dana.pk]))
     User.objects.get(username="refs").groups.clear()
     assert manager.get("/r/").status_code == 302
+
+
+def test_looking_ends_when_the_manager_signs_out_and_does_not_begin_again_by_itself(manager, dana):
+    manager.post(reverse("admin:cabinet_cabinet_view_as", args=[dana.pk]))
+    manager.post(reverse("admin:logout"))
+    assert manager.get("/r/").status_code == 302
+    manager.force_login(User.objects.get(username="refs"))
+    assert manager.get("/r/").status_code == 302
+
+
+@pytest.mark.parametrize("loss", ["expired", "password", "somebody else"])
+def test_looking_ends_with_the_managers_session(manager, dana, loss):
+    manager.post(reverse("admin:cabinet_cabinet_view_as", args=[dana.pk]))
+    assert manager.get("/r/").status_code == 200
+    if loss == "expired":
+        Session.objects.all().delete()
+    elif loss == "password":
+        user = User.objects.get(username="refs")
+        user.set_password("another-good-password")
+        user.save()
+    else:
+        manager.force_login(make_user("boss", superuser=True))
+    assert manager.get("/r/").status_code == 302
+
+
+def test_the_cookie_of_a_look_alone_opens_nothing(manager, dana):
+    manager.post(reverse("admin:cabinet_cabinet_view_as", args=[dana.pk]))
+    thief = Client()
+    thief.cookies[access.COOKIE] = manager.cookies[access.COOKIE].value
+    assert thief.get("/r/").status_code == 302
 
 
 def test_looking_ends_after_half_an_hour(manager, dana):
