@@ -150,7 +150,8 @@ def _keep_webhook(bot: telegram.Bot, stop: threading.Event) -> None:
         log.info("bot's webhook is set", address=address)
         end = WEBHOOK_AGAIN
         while end > 0 and not stop.wait(LOCK_WAIT):
-            _hold_lock()
+            if not _hold_lock():
+                return
             end -= LOCK_WAIT
 
 

@@ -4,6 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -203,27 +204,73 @@ def test_one_of_two_pollers_asks_and_each_update_is_answered_once(chat, api, loo
     assert len({request["path"] for _, request in api.calls if "getUpdates" in request["path"]}) == 1
 
 
+def methods(api: FakeBotApi) -> list[str]:
+    return [method for method, _ in api.calls]
+
+
+def lose_the_lock() -> None:
+    """Let the connection die that holds the bot's lock, as if its machine had."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
+            "AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        assert cursor.fetchall() == [(True,)]
+
+
+@pytest.fixture
+def at_work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One element for each loop that polls or keeps the webhook just now."""
+    busy: list[int] = []
+
+    def watched(work: Callable[..., None]) -> Callable[..., None]:
+        def wrapper(*args: Any) -> None:
+            busy.append(1)
+            try:
+                work(*args)
+            finally:
+                busy.pop()
+
+        return wrapper
+
+    for name in ("_poll", "_keep_webhook"):
+        monkeypatch.setattr(bot, name, watched(getattr(bot, name)))
+    return busy
+
+
 @pytest.mark.django_db(transaction=True)
-def test_with_a_secret_the_webhook_is_set_and_nobody_polls(api, loop, settings: Settings):
+def test_with_a_secret_the_webhook_is_set_and_nobody_polls(api, loop, at_work, settings: Settings):
     settings.TELEGRAM_WEBHOOK_SECRET = "s3cret"
     settings.SITE_URL = "https://school.example.kz"
     loop()
     loop()
     wait_for(lambda: api.calls)
     time.sleep(0.3)
-    assert [method for method, _ in api.calls] == ["setWebhook"]
+    assert methods(api) == ["setWebhook"]
     assert api.calls[0][1]["url"] == "https://school.example.kz/r/bot/"
     assert api.calls[0][1]["secret_token"] == "s3cret"
+    lose_the_lock()
+    wait_for(lambda: methods(api) == ["setWebhook"] * 2 and len(at_work) == 1)
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_poller_survives_a_lost_connection(chat, api, loop):
+def test_a_webhook_that_somebody_took_away_is_set_again(api, loop, monkeypatch, settings: Settings):
+    monkeypatch.setattr(bot, "WEBHOOK_AGAIN", 0.2)
+    settings.TELEGRAM_WEBHOOK_SECRET = "s3cret"
     loop()
-    wait_for(lambda: any(method == "getUpdates" for method, _ in api.calls))
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid() "
-            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        )
+    wait_for(lambda: len(api.calls) >= 3)
+    assert set(methods(api)) == {"setWebhook"}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_poller_that_lost_its_lock_stops_and_one_goes_on(chat, api, loop, at_work):
+    loop()
+    loop()
+    wait_for(lambda: "getUpdates" in methods(api))
+    # Nothing is written meanwhile that would have the old one find out by its own work.
+    lose_the_lock()
+    wait_for(lambda: methods(api).count("deleteWebhook") == 2 and len(at_work) == 1)
     api.writes("/balance")
     wait_for(lambda: CabinetMessage.objects.exists())
+    time.sleep(0.3)
+    assert (CabinetMessage.objects.count(), len(at_work)) == (1, 1)

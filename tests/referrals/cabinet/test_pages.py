@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
@@ -8,15 +9,17 @@ from io import StringIO
 import pytest
 import time_machine
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
+from notifications.models import TelegramChat
 from onai_project.money import money
-from referrals.cabinet import selectors
+from referrals.cabinet import selectors, urls
 from referrals.cabinet.models import LandingPage, LinkedChat, OneTimeToken
 from referrals.ledger import OTHER_REFERRER
 from referrals.models import CommissionPlan, Conversion
-from referrals.payouts.models import BankDetails
-from tests.onai_project.rows import make_conversion
+from referrals.payouts.models import BankDetails, Payout, PayoutBatch
+from tests.onai_project.rows import make_conversion, make_user
 from tests.onai_project.test_locale import english
 
 pytestmark = pytest.mark.django_db
@@ -63,6 +66,9 @@ def test_the_balance_has_every_tenge_in_one_part(cabinet, dana, history):
     assert balance.next_amount == Decimal(5_000)
     shown = page(cabinet)
     assert all(money(part) in shown for part in parts)
+    waiting = " ".join(shown.split("Ожидает</dt>")[1].split("</dd>")[0].split())
+    assert "5 000 ₸" in waiting
+    assert "1 января 2026" in waiting
 
 
 @pytest.mark.parametrize(
@@ -194,6 +200,68 @@ def test_the_months_are_almatys(dana):
     months = selectors.select_months(dana)
     assert len(months) == 12
     assert [(m.first.month, m.earned, m.conversions) for m in months if m.conversions] == [(12, Decimal(5_000), 1)]
+
+
+def test_the_months_are_drawn(cabinet, dana):
+    assert '<svg class="chart"' not in page(cabinet)
+    make_conversion(1, dana, sale_amount=Decimal(50_000))
+    make_conversion(2, dana, when=days_ago(20), sale_amount=Decimal(100_000))
+    chart = page(cabinet).split('<svg class="chart"')[1].split("</svg>")[0]
+    bars = re.findall(r"<title>([^<]+)</title>\s*<rect x=\"(\d+)\" y=\"(\d+)\" width=\"30\" height=\"(\d+)\"", chart)
+    assert len(bars) == 12
+    assert [(title.replace("\u2009", " "), *numbers) for title, *numbers in bars[-2:]] == [
+        ("Ноябрь 2025: 10 000 ₸", "510", "0", "120"),
+        ("Декабрь 2025: 5 000 ₸", "560", "60", "60"),
+    ]
+    assert {height for *_, height in bars[:-2]} == {"0"}
+
+
+def addresses(own: dict[str, int]) -> list[str]:
+    """Return every address of the cabinet; `own` has the values of their parameters."""
+    found = []
+    for pattern in urls.urlpatterns:
+        parameters = {name: own[name] for name in pattern.pattern.converters}
+        found.append(reverse(f"cabinet:{pattern.name}", kwargs=parameters))
+    return found
+
+
+def test_no_address_shows_anything_of_another_referrer(cabinet, dana, erzhan, course, sign_in, settings):
+    """Walked through with all that belongs to Erzhan, in Dana's browser; in his own it is there to be seen."""
+    settings.TELEGRAM_BOT_USERNAME = "our_bot"
+    other = LandingPage.objects.create(title="Для него", url="https://example.kz/x", active=False)
+    BankDetails.objects.create(referrer=erzhan, recipient="Ержан Чужой", account="+77010000002")
+    his_chat = TelegramChat.objects.create(chat_id=88, title="Чат Ержана", kind=TelegramChat.Kind.REFERRER)
+    LinkedChat.objects.create(referrer=erzhan, chat=his_chat)
+    conversion = make_conversion(
+        777_201, erzhan, when=days_ago(30), lead_name="Чужой Клиент", sale_amount=Decimal(987_650)
+    )
+    batch = PayoutBatch.objects.create(cutoff="2025-12-20", minimum=1, created_by=make_user("refs"))
+    payout = Payout.objects.create(
+        batch=batch, referrer=erzhan, amount=98_765, recipient="Ержан Чужой", account="+77010000002"
+    )
+    payout.items.create(earning=conversion.earnings.get(), amount=98_765)
+    his = ("777201", "98\u2009765", "987\u2009650", "Ч•••", "Чужой", "Ержан", "erzhan", "0002")
+    walked = addresses({"number": payout.pk, "page": other.pk})
+    assert len(walked) >= 15
+    owner = sign_in(erzhan)
+    assert any(word in owner.get("/r/").content.decode() for word in his)
+    assert owner.get(f"/r/payouts/{payout.pk}/").status_code == 200
+    for address in walked:
+        # Out at the end: what is signed out sees nothing at all.
+        for method in ("get", "post"):
+            if "/out/" in address:
+                continue
+            answer = getattr(cabinet, method)(address)
+            assert answer.status_code in (200, 302, 404, 405, 410), address
+            shown = answer.content.decode() + str(answer.headers)
+            assert [word for word in his if word in shown] == [], address
+    for address in walked:
+        if "/out/" in address:
+            sign_in(dana).post(address)
+    erzhan.linked_chat.refresh_from_db()
+    linked = erzhan.linked_chat
+    assert (linked.chat, linked.accruals, linked.reversals, linked.payouts) == (his_chat, True, True, True)
+    assert owner.get("/r/").status_code == 200
 
 
 def test_the_terms_of_today_are_shown(cabinet, dana):
