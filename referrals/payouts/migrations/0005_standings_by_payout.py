@@ -29,6 +29,6 @@ BEFORE = import_module("referrals.payouts.migrations.0003_standings").VIEW
 
 
 class Migration(migrations.Migration):
-    dependencies = [("payouts", "0003_standings")]
+    dependencies = [("payouts", "0004_nothing_is_emptied")]
 
     operations = [migrations.RunSQL(VIEW, f"DROP VIEW referral_standings; {BEFORE}")]
