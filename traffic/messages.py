@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from notifications.format import link, quoted
+from notifications.models import TelegramChat
 from onai_project.links import deal_url
 from onai_project.money import money
 from onai_project.periods import Period, preset_period, today, zone
@@ -22,6 +23,7 @@ from traffic.decisions import BY_HAND
 from traffic.figures import Totals
 from traffic.models import Funnel, Sale, SaleFields, SalesNotification, Targetologist
 from traffic.pipelines import product_name
+from traffic.told import TELLINGS
 from traffic.totals import sum_sales
 
 Kind = SalesNotification.Kind
@@ -42,7 +44,9 @@ def message(notification: SalesNotification) -> str:
     facts: SaleFields = sale or notification
     with translation.override(settings.LANGUAGE_CODE):
         if notification.kind == Kind.TAKEN_BACK:
-            return _taken_back(facts, sale)
+            return _brief(_title("↩️", _("Sale taken back"), money(facts.sale_amount)), notification, facts, sale)
+        if notification.kind == Kind.RESTORED:
+            return _brief(_title("✅", _("Sale restored"), money(facts.sale_amount)), notification, facts, sale)
         return _sold(facts, sale) if _owner(facts, sale) else _ownerless(facts, sale)
 
 
@@ -54,13 +58,17 @@ def line(notification: SalesNotification) -> str:
     facts: SaleFields = sale or notification
     with translation.override(settings.LANGUAGE_CODE):
         owner = _owner(facts, sale)
-        whose = quoted(owner) if owner else link(queue_url(), _("without a targetologist"))
-        sign = "🎉" if owner else "❓"
+        whose = [quoted(owner) if owner else link(queue_url(), _("without a targetologist"))]
+        sign, what = "🎉" if owner else "❓", []
+        if _is_anothers(notification, facts):
+            whose = []
         if notification.kind == Kind.TAKEN_BACK:
-            taken_back = quoted(_("taken back"))
-            sign, whose = "↩️", f"{taken_back} · {whose}"
+            sign, what = "↩️", [quoted(_("taken back"))]
+        elif notification.kind == Kind.RESTORED:
+            sign, what = "✅", [quoted(_("restored"))]
         campaign = [quoted(facts.utm_campaign, 100)] if facts.utm_campaign else []
-        parts = [f"<b>{money(facts.sale_amount)}</b>", whose, *campaign, link(deal_url(facts.lead_id), _number(facts))]
+        amount, deal = f"<b>{money(facts.sale_amount)}</b>", link(deal_url(facts.lead_id), _number(facts))
+        parts = [amount, *what, *whose, *campaign, deal]
         return f"{sign} {' · '.join(parts)}"
 
 
@@ -79,12 +87,12 @@ def heading(count: int) -> str:
 
 
 def original_in(notification: SalesNotification, chat_id: int) -> int | None:
-    """Return the number, in that chat, of the message that told of the sale which this one takes back."""
-    if notification.kind != Kind.TAKEN_BACK:
+    """Return the number, in that chat, of the message that told of the sale which this one takes back or restores."""
+    if notification.kind == Kind.SALE:
         return None
-    return (
-        _originals(notification).filter(telegram_chat_id=chat_id).values_list("telegram_message_id", flat=True).first()
-    )
+    originals = _others(notification, Kind.SALE).filter(win_number__lte=notification.win_number)
+    last = originals.filter(telegram_chat_id=chat_id).order_by("-win_number")
+    return last.values_list("telegram_message_id", flat=True).first()
 
 
 def queue_url() -> str:
@@ -128,15 +136,19 @@ def _ownerless(facts: SaleFields, sale: Sale | None) -> str:
     )
 
 
-def _taken_back(facts: SaleFields, sale: Sale | None) -> str:
-    owner = _owner(facts, sale)
+def _brief(title: str, notification: SalesNotification, facts: SaleFields, sale: Sale | None) -> str:
+    """Return what answers the original, which says the rest; in a targetologist's own chat only what is theirs."""
+    if _is_anothers(notification, facts):
+        owner, sums = "", [line for person in _people_of(notification)[:1] for line in _sums(person)]
+    else:
+        owner, sums = _owner(facts, sale), _sums(facts.targetologist)
     return "\n".join(
         [
-            _title("↩️", _("Sale taken back"), money(facts.sale_amount)),
+            title,
             "",
             *([_fact(_("Targetologist"), f"<b>{quoted(owner)}</b>")] if owner else []),
-            *_sums(facts.targetologist),
-            *([""] if owner else []),
+            *(sums if owner else sums[1:]),
+            *([""] if owner or sums else []),
             *_links(facts, sale),
         ]
     )
@@ -204,18 +216,44 @@ def _sale(notification: SalesNotification) -> Sale | None:
 
 
 def _is_stale(notification: SalesNotification, sale: Sale | None) -> bool:
-    """Return whether a message is overtaken: by a sale taken back or restored since, or by its original's failure."""
-    if notification.kind == Kind.SALE:
-        return sale is not None and sale.state != Sale.State.WON
-    if sale is not None and sale.state == Sale.State.WON and sale.win_number == notification.win_number:
+    """Return whether a message is overtaken: by a sale taken back, restored or another's since, or by an earlier
+    message's failure.
+    """
+    is_won = sale is None or sale.state == Sale.State.WON
+    number = notification.win_number
+    if notification.kind == Kind.TAKEN_BACK:
+        if sale is not None and is_won:
+            later = Q(kind=Kind.RESTORED) | Q(kind=Kind.SALE, notification_status__in=HEARD)
+            others = _others(notification, *TELLINGS).filter(later, win_number__gt=number)
+            if sale.sale_date == notification.sale_date or others.exists():
+                return True
+        heard = _others(notification, *TELLINGS).filter(win_number=number)
+        return not heard.filter(notification_status__in=HEARD).exists()
+    if not is_won or _is_anothers(notification, sale or notification):
         return True
-    return not _originals(notification).filter(notification_status__in=HEARD).exists()
+    if notification.kind == Kind.SALE:
+        return False
+    back = _others(notification, Kind.TAKEN_BACK).filter(win_number__lt=number).order_by("-win_number").first()
+    return back is None or back.notification_status not in HEARD
 
 
-def _originals(notification: SalesNotification) -> QuerySet[SalesNotification]:
-    return SalesNotification.objects.filter(
-        lead_id=notification.lead_id, chat=notification.chat_id, win_number=notification.win_number, kind=Kind.SALE
-    )
+def _others(notification: SalesNotification, *kinds: str) -> QuerySet[SalesNotification]:
+    """Return the messages of these kinds about the same deal to the same chat."""
+    return SalesNotification.objects.filter(lead_id=notification.lead_id, chat=notification.chat_id, kind__in=kinds)
+
+
+def _is_anothers(notification: SalesNotification, facts: SaleFields) -> bool:
+    """Return whether the chat is targetologists' own, and the sale is none of theirs."""
+    people = _people_of(notification)
+    return bool(people) and facts.targetologist not in people
+
+
+def _people_of(notification: SalesNotification) -> list[Targetologist]:
+    """Return whose own chat a message goes to; nobody's where it is everybody's or the administrators'."""
+    chat = notification.chat
+    if chat is None or chat.kind != TelegramChat.Kind.TARGETOLOGIST:
+        return []
+    return list(Targetologist.objects.filter(chat=chat))
 
 
 def _number(facts: SaleFields) -> str:

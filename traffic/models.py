@@ -247,11 +247,13 @@ class SalesNotification(SaleFields, OutboxMessage):
     class Kind(models.TextChoices):
         SALE = "sale", _("Sale")
         TAKEN_BACK = "taken_back", _("Sale taken back")
+        RESTORED = "restored", _("Sale restored")
 
     separator = "\n"
     sale_read: Sale | None  # what messages.read_sales read ahead
 
     kind = models.CharField(_("kind"), max_length=12, choices=Kind, default=Kind.SALE)
+    # Of the deal, whatever its pipelines; a restored win that is told again has the next one (traffic/told.py).
     win_number = models.PositiveSmallIntegerField(_("win number"), default=1)
 
     class Meta(OutboxMessage.Meta):
@@ -296,7 +298,7 @@ class SalesNotification(SaleFields, OutboxMessage):
         return messages.heading(count)
 
     def reply_to(self, chat_id: int) -> int | None:
-        """Return the number of the message that told of the sale, if this takes it back and that stands there."""
+        """Return the number of the message that told of the sale, if this takes it back or restores it."""
         from traffic import messages
 
         return messages.original_in(self, chat_id)

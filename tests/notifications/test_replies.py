@@ -20,8 +20,8 @@ from traffic.models import Sale, SalesNotification
 pytestmark = pytest.mark.django_db
 
 
-def message(chat: TelegramChat | None, kind: str = "sale") -> SalesNotification:
-    return SalesNotification.objects.create(lead_id=1, chat=chat, kind=kind, sale_date=datetime.now(UTC))
+def message(chat: TelegramChat | None, kind: str = "sale", **columns: Any) -> SalesNotification:
+    return SalesNotification.objects.create(lead_id=1, chat=chat, kind=kind, sale_date=datetime.now(UTC), **columns)
 
 
 def told_and_taken_back(sender: Sender, chat: TelegramChat | None) -> SalesNotification:
@@ -43,6 +43,18 @@ def test_it_answers_the_message_that_told_of_the_sale(api: FakeBotApi, sender: S
     assert status(back) == "sent"
     # Deleted by now, it is no reason to say nothing.
     assert replies(api) == [None, {"message_id": 1, "allow_sending_without_reply": True}]
+
+
+def test_a_sale_restored_answers_the_message_that_told_of_it_and_so_does_its_second_taking_back(
+    api: FakeBotApi, sender: Sender, chat: TelegramChat
+):
+    told_and_taken_back(sender, chat)
+    sender.send_pending()
+    for kind, state in (("restored", "won"), ("taken_back", "reversed")):
+        Sale.objects.update(state=state)
+        message(chat, kind, win_number=2)
+        sender.send_pending()
+    assert replies(api)[1:] == [{"message_id": 1, "allow_sending_without_reply": True}] * 3
 
 
 def test_in_another_common_chat_it_answers_nothing(api: FakeBotApi, sender: Sender, chat: TelegramChat):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from typing import Any
@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils import translation
 from pytest_django import Settings
 
+from notifications.models import TelegramChat
 from traffic import messages
 from traffic.models import AttributionRule, Pipeline, Sale, SalesNotification, Targetologist
 
@@ -288,8 +289,107 @@ def test_there_is_nothing_to_take_back_of_a_sale_that_stands_again():
 
 
 def test_the_next_win_does_not_hide_that_the_first_was_taken_back():
-    sale_of(win_number=2)
+    sale_of(win_number=2, sale_date=NOW + timedelta(seconds=9))
     assert messages.message(taken_back()).startswith("↩️")
+
+
+def test_a_late_attempt_does_not_take_back_the_next_win_that_was_told_since():
+    sale_of(win_number=2, sale_date=NOW + timedelta(seconds=9))
+    back = taken_back()
+    SalesNotification.objects.create(**FACTS, win_number=2, notification_status="sent")
+    assert messages.message(back) == ""
+
+
+def restored(back: str = "sent", **columns: Any) -> SalesNotification:
+    SalesNotification.objects.create(**FACTS, notification_status="sent", **columns)
+    SalesNotification.objects.create(**FACTS, kind="taken_back", notification_status=back, **columns)
+    return notification_of(kind="restored", win_number=2, **columns)
+
+
+def test_a_sale_restored_reads_like_this(kenesary: Targetologist):
+    sale = sale_of(targetologist=kenesary)
+    again = restored()
+    assert messages.message(again) == (
+        "✅ <b>Продажа восстановлена: 100\u2009000\u2009₸</b>\n"
+        "\n"
+        "Таргетолог: <b>Kenesary 👑</b>\n"
+        "\n"
+        "Сегодня: 1 продажа, 100\u2009000\u2009₸\n"
+        "Этот месяц: 1 продажа, 100\u2009000\u2009₸\n"
+        "\n"
+        '<a href="https://onai.example/leads/detail/36021">Сделка в AmoCRM № 36021</a>\n'
+        f'<a href="{page_of(sale)}">Продажа в дашборде</a>'
+    )
+    assert messages.line(again) == (
+        "✅ <b>100\u2009000\u2009₸</b> · восстановлена · Kenesary 👑 · tripwire_webhook_test · "
+        '<a href="https://onai.example/leads/detail/36021">№ 36021</a>'
+    )
+
+
+@pytest.mark.parametrize("back", ["pending", "failed", "cancelled"])
+def test_there_is_nothing_to_restore_where_nobody_heard_of_the_taking_back(back: str):
+    sale_of()
+    assert messages.message(restored(back)) == ""
+
+
+def test_there_is_nothing_to_restore_of_a_sale_that_was_taken_back_again():
+    sale_of(state="reversed")
+    assert messages.message(restored()) == ""
+
+
+def test_a_taking_back_that_waits_is_not_told_after_the_restoring():
+    sale_of(sale_date=NOW + timedelta(seconds=9))
+    restored("uncertain").save()
+    assert messages.message(SalesNotification.objects.get(kind="taken_back")) == ""
+
+
+# --- In a targetologist's own chat ---------------------------------------------------------------
+
+
+@pytest.fixture
+def kenesarys(kenesary: Targetologist) -> TelegramChat:
+    chat = TelegramChat.objects.create(chat_id=-20, kind="targetologist")
+    Targetologist.objects.filter(pk=kenesary.pk).update(chat=chat)
+    return chat
+
+
+def test_a_sale_that_became_anothers_is_not_told_in_the_chat_of_the_one_before(kenesarys: TelegramChat):
+    sale_of(targetologist=Targetologist.objects.get(slug="muha"))
+    told = notification_of(chat=kenesarys)
+    assert messages.message(told) == messages.line(told) == messages.message(restored(chat=kenesarys)) == ""
+
+
+def test_a_sale_taken_back_after_it_became_anothers_shows_the_chats_owner_nobody_elses_figures(
+    kenesary: Targetologist, kenesarys: TelegramChat
+):
+    sale_of(lead_id=1, targetologist=kenesary, sale_amount=Decimal(7))
+    muha = Targetologist.objects.get(slug="muha")
+    sale_of(lead_id=2, targetologist=muha, sale_amount=Decimal(55_555))
+    sale = sale_of(targetologist=muha, state="reversed")
+    back = taken_back(chat=kenesarys)
+    assert messages.message(back) == (
+        "↩️ <b>Продажа отменена: 100\u2009000\u2009₸</b>\n"
+        "\n"
+        "Сегодня: 1 продажа, 7\u2009₸\n"
+        "Этот месяц: 1 продажа, 7\u2009₸\n"
+        "\n"
+        '<a href="https://onai.example/leads/detail/36021">Сделка в AmoCRM № 36021</a>\n'
+        f'<a href="{page_of(sale)}">Продажа в дашборде</a>'
+    )
+    assert "Muha" not in messages.line(back)
+
+
+def test_a_chat_of_two_is_told_of_the_sales_of_both(kenesary: Targetologist, kenesarys: TelegramChat):
+    Targetologist.objects.filter(slug="muha").update(chat=kenesarys)
+    sale_of(targetologist=Targetologist.objects.get(slug="muha"))
+    assert "Таргетолог: <b>Muha 🚀</b>" in messages.message(notification_of(chat=kenesarys))
+
+
+def test_the_common_chat_is_told_whose_the_sale_is_now(kenesarys: TelegramChat):
+    sale_of(targetologist=Targetologist.objects.get(slug="muha"), state="reversed")
+    common = TelegramChat.objects.create(chat_id=-1)
+    for chat in (None, common):
+        assert "Таргетолог: <b>Muha 🚀</b>" in messages.message(taken_back(chat=chat))
 
 
 @pytest.mark.parametrize("character", ["x", "&", '"', "🦁", "😀<"])
