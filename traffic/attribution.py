@@ -11,6 +11,8 @@ from webhooks.utm import normalise, referral_code
 
 UTM = ("utm_source", "utm_medium", "utm_campaign", "utm_content", "utm_term")
 CAMPAIGN_OR_SOURCE = "campaign_or_source"
+# Of a normalised pattern: what a sale keeps of the text that matched. Normalising makes up to 18 characters of one.
+MAX_PATTERN = 200
 # What an advertising system should have replaced: {{campaign.name}}, {campaign_id}, __AID__, %7B%7Bad.id%7D%7D.
 _MACRO = re.compile(r"\{\{[^{}]*\}\}|\{[A-Za-z][\w.:-]*\}|__[A-Z][A-Z0-9_]*?__|(?i:%7B%7B.*?%7D%7D)")
 
@@ -93,7 +95,7 @@ def attribute(utm: Mapping[str, str], rules: Iterable[Rule]) -> Attribution:
     A referral link's sale is nobody's: it stands apart, so that the total counts each tenge once.
     """
     if (code := referral_code(utm.get("utm_source", ""))) is not None:
-        return Attribution("referral", field="utm_source", text=code[:200])
+        return Attribution("referral", field="utm_source", text=code[:MAX_PATTERN])
     values = {name: normalise(value) for name, value in utm.items() if value}
     trace: list[Step] = []
     for rule in rules:
@@ -101,7 +103,13 @@ def attribute(utm: Mapping[str, str], rules: Iterable[Rule]) -> Attribution:
             if rule.matches(values.get(name, "")):
                 trace.append(Step(rule, name))
                 return Attribution(
-                    "targetologist", rule.targetologist, rule.id, name, rule.pattern, rule.funnel, tuple(trace)
+                    "targetologist",
+                    rule.targetologist,
+                    rule.id,
+                    name,
+                    rule.pattern[:MAX_PATTERN],
+                    rule.funnel,
+                    tuple(trace),
                 )
         trace.append(Step(rule))
     return Attribution("unknown", trace=tuple(trace))

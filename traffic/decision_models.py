@@ -117,8 +117,10 @@ class ReattributionRun(models.Model):
         WAITING = "waiting", _("Waiting")
         RUNNING = "running", _("Running")
         DONE = "done", _("Done")
+        FAILED = "failed", _("Stopped by an error")
         UNDOING = "undoing", _("Being undone")
         UNDONE = "undone", _("Undone")
+        UNDO_FAILED = "undo_failed", _("Undoing failed")
 
     first_day = models.DateField(_("from"))
     last_day = models.DateField(_("to"))
@@ -129,11 +131,13 @@ class ReattributionRun(models.Model):
     author = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+", verbose_name=_("author")
     )
-    state = models.CharField(_("state"), max_length=7, choices=State, default=State.WAITING)
+    state = models.CharField(_("state"), max_length=11, choices=State, default=State.WAITING)
     total = models.PositiveIntegerField(_("to look at"), default=0)
     looked_at = models.PositiveIntegerField(_("looked at"), default=0)
     moved = models.PositiveIntegerField(_("changed"), default=0)
     last_lead_id = models.BigIntegerField(_("up to deal"), default=0)
+    failures = models.PositiveSmallIntegerField(db_default=0)  # since the last batch that was done
+    error = models.TextField(_("error"), blank=True, db_default="")
     created_at = models.DateTimeField(_("created at"), db_default=Now())
     active_at = models.DateTimeField(_("last active"), db_default=Now())
     ended_at = models.DateTimeField(_("ended at"), null=True)

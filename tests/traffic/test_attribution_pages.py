@@ -6,6 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -13,8 +14,9 @@ from django.utils import timezone
 from onai_project import roles
 from tests import bodies
 from tests.onai_project.rows import make_sale, make_user
-from traffic.models import AttributionRule, ReattributionRun, Sale, SaleOverride, Targetologist
+from traffic.models import AttributionRule, ReattributionRun, RuleVersion, Sale, SaleOverride, Targetologist
 from traffic.reattribution import tasks
+from traffic.rules.book import current_rulebook
 from webhooks import inbox
 from webhooks.models import WebhookDelivery
 
@@ -256,6 +258,82 @@ def test_a_pattern_of_spaces_is_refused(head):
     answer = head.post(reverse("admin:traffic_attributionrule_add"), data)
     assert answer.status_code == 200
     assert answer.context["adminform"].form.errors["pattern"]
+
+
+def test_a_pattern_that_is_too_long_when_it_is_compared_is_refused(head):
+    data = {"targetologist": "muha", "field": "utm_source", "match": "contains", "pattern": "№" * 101, "order": 5}
+    page = head.post(reverse("admin:traffic_attributionrule_add"), data).content.decode()
+    complaint = "Образец слишком длинный: сравниваются 202"
+    assert complaint in page
+    make_sale(1)
+    assert complaint in head.post(group_url(), {**data, "place": "end", "save": "1"}).content.decode()
+    assert not AttributionRule.objects.filter(pattern__contains="№").exists()
+    assert head.post(reverse("admin:traffic_attributionrule_add"), {**data, "pattern": "№" * 100}).status_code == 302
+
+
+def test_a_run_that_failed_says_why_and_is_carried_on_or_undone(head, monkeypatch, django_capture_on_commit_callbacks):
+    deferred: list[int] = []
+    monkeypatch.setattr(tasks.carry_on_run, "defer", lambda run_id: deferred.append(run_id))
+    version = RuleVersion.objects.get(pk=current_rulebook().version or 0)
+    run = ReattributionRun.objects.create(
+        first_day=timezone.now(), last_day=timezone.now(), version=version, state="failed", error="<bad>", moved=1
+    )
+    url = reverse("admin:traffic_reattributionrun_change", args=[run.pk])
+    page = head.get(url).content.decode()
+    assert "остановлено: &lt;bad&gt;" in page
+    assert "Отменить" in page
+    with django_capture_on_commit_callbacks(execute=True):
+        head.post(url, {"go_on": "1"})
+    run.refresh_from_db()
+    assert (run.state, deferred) == ("running", [run.pk])
+
+
+# --- A group of one's own making that may look, and no more --------------------------------------
+
+
+@pytest.fixture
+def reader(client: Client) -> Client:
+    user = make_user("reader")
+    names = ["view_all_sales", "view_attributionrule", "view_sale", "view_reattributionrun", "view_saleoverride"]
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="traffic", codename__in=names))
+    client.force_login(user)
+    return client
+
+
+def test_who_may_only_look_gives_no_group_to_anybody(reader):
+    make_sale(1, utm_campaign="Random")
+    url = group_url(utm_campaign="Random")
+    assert reader.get(url).status_code == 200
+    assert reader.post(url, {"assign": "1", "owner": "traf4", "reason": "x"}).status_code == 403
+    assert not SaleOverride.objects.exists()
+
+
+def test_who_may_only_look_saves_no_rule(reader):
+    rule = {
+        "targetologist": "muha", "field": "utm_campaign", "match": "contains", "pattern": "zzz", "place": "top",
+    }  # fmt: skip
+    assert reader.post(group_url(utm_campaign="zzz"), {**rule, "try": "1"}).status_code == 200
+    assert reader.post(group_url(utm_campaign="zzz"), {**rule, "save": "1"}).status_code == 403
+    assert not AttributionRule.objects.filter(pattern="zzz").exists()
+
+
+@pytest.mark.parametrize(("state", "button"), [("done", "undo"), ("failed", "go_on"), ("running", "go_on")])
+def test_who_may_only_look_undoes_and_carries_on_no_run(
+    reader, state: str, button: str, monkeypatch, django_capture_on_commit_callbacks
+):
+    deferred: list[int] = []
+    monkeypatch.setattr(tasks.carry_on_run, "defer", lambda run_id: deferred.append(run_id))
+    version = RuleVersion.objects.get(pk=current_rulebook().version or 0)
+    today = timezone.localdate()
+    run = ReattributionRun.objects.create(first_day=today, last_day=today, version=version, state=state, moved=1)
+    url = reverse("admin:traffic_reattributionrun_change", args=[run.pk])
+    page = reader.get(url)
+    assert page.status_code == 200
+    assert f'name="{button}"' not in page.content.decode()
+    with django_capture_on_commit_callbacks(execute=True):
+        assert reader.post(url, {button: "1"}).status_code == 403
+    run.refresh_from_db()
+    assert (run.state, deferred) == (state, [])
 
 
 def test_pages_ask_as_often_for_many_sales_as_for_one(head, django_assert_max_num_queries):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from procrastinate.contrib.django.models import ProcrastinateJob
 
 from onai_project.periods import Period
@@ -229,6 +231,113 @@ def test_a_run_that_was_stopped_is_carried_on(monkeypatch):
     tasks.carry_on_run(run.pk)
     run.refresh_from_db()
     assert (run.state, run.moved, set(owners().values())) == ("done", 5, {"kenesary"})
+
+
+def breaks(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*args: Any) -> int:
+        raise error
+
+    monkeypatch.setattr(runs, "write_outcomes", fail)
+
+
+def worker_tries(run: ReattributionRun, error: type[Exception] = ValueError) -> None:
+    with pytest.raises(error):
+        tasks.carry_on_run(run.pk)
+    ReattributionRun.objects.update(active_at=NOON)
+    run.refresh_from_db()
+
+
+def test_a_run_that_fails_at_a_batch_is_stopped_with_the_reason_and_begun_no_more(monkeypatch):
+    sale(1, "kenji")
+    run = start_run(period=DECEMBER, book=current_rulebook(), author=None, reason="")
+    with monkeypatch.context() as broken:
+        breaks(broken, ValueError("a bad sale"))
+        for _ in range(runs.MOST_FAILURES):
+            assert run.state == "waiting"
+            worker_tries(run)
+    assert (run.state, run.error) == ("failed", "ValueError: a bad sale")
+    tasks.carry_on_lost_runs(0)
+    assert deferred_runs() == []
+    assert "1 of 1 sales changed" in command("--go-on", str(run.pk))
+    run.refresh_from_db()
+    assert (run.state, run.failures, run.error) == ("done", 0, "")
+
+
+def test_an_undoing_that_fails_is_stopped_too_and_stays_an_undoing(monkeypatch):
+    sale(1, "kenji", "arystan")
+    run = run_all()
+    assert start_undo(run=run, author=None)
+    with monkeypatch.context() as broken:
+        breaks(broken, ValueError("x"))
+        for _ in range(runs.MOST_FAILURES):
+            worker_tries(run)
+    assert run.state == "undo_failed"
+    assert not start_undo(run=run, author=None)
+    runs.go_on(run=run)
+    tasks.carry_on_run(run.pk)
+    run.refresh_from_db()
+    assert (run.state, owners()) == ("undone", {1: "arystan"})
+
+
+def test_what_a_run_did_before_it_failed_can_be_undone(monkeypatch):
+    monkeypatch.setattr(runs, "BATCH", 1)
+    sale(1, "kenji", "arystan")
+    sale(2, "kenji", "arystan")
+    run = start_run(period=DECEMBER, book=current_rulebook(), author=None, reason="")
+    next(carry_on(run.pk))
+    with monkeypatch.context() as broken:
+        breaks(broken, ValueError("x"))
+        for _ in range(runs.MOST_FAILURES):
+            worker_tries(run)
+    assert owners() == {1: "kenesary", 2: "arystan"}
+    assert (undo(run).state, owners()) == ("undone", {1: "arystan", 2: "arystan"})
+
+
+def test_a_database_that_was_away_is_no_failure_of_the_run(monkeypatch):
+    sale(1, "kenji")
+    run = start_run(period=DECEMBER, book=current_rulebook(), author=None, reason="")
+    breaks(monkeypatch, OperationalError("gone"))
+    for _ in range(runs.MOST_FAILURES):
+        worker_tries(run, OperationalError)
+    assert (run.state, run.failures) == ("waiting", 0)
+
+
+def test_a_batch_that_is_done_forgets_the_failures_before(monkeypatch):
+    monkeypatch.setattr(runs, "BATCH", 1)
+    sale(1, "kenji")
+    run = start_run(period=DECEMBER, book=current_rulebook(), author=None, reason="")
+    with monkeypatch.context() as broken:
+        breaks(broken, ValueError("x"))
+        worker_tries(run)
+    assert run.failures == 1
+    next(carry_on(run.pk))
+    run.refresh_from_db()
+    assert (run.failures, run.error) == (0, "")
+
+
+def test_the_command_shows_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(runs, "BATCH", 2)
+    for lead_id in range(1, 6):
+        sale(lead_id, "kenji")
+    shown = io.StringIO()
+    call_command(
+        "reattribute_sales", "--since", "2025-12-01", "--until", "2025-12-31", "--yes",
+        stdout=io.StringIO(), stderr=shown,
+    )  # fmt: skip
+    steps = re.findall(r"(\d+/\d+) .*up to #(\d+)", shown.getvalue().replace("\r", "\n"))
+    assert steps == [("2/5", "2"), ("4/5", "4"), ("5/5", "5")]
+
+
+def test_a_run_that_is_carried_on_shows_what_was_done_before(monkeypatch):
+    monkeypatch.setattr(runs, "BATCH", 2)
+    for lead_id in range(1, 5):
+        sale(lead_id, "kenji")
+    run = start_run(period=DECEMBER, book=current_rulebook(), author=None, reason="")
+    next(carry_on(run.pk))
+    shown = io.StringIO()
+    call_command("reattribute_sales", "--go-on", str(run.pk), stdout=io.StringIO(), stderr=shown)
+    assert "4/4" in shown.getvalue()
+    assert "2/4" not in shown.getvalue()
 
 
 def test_a_long_run_lets_other_jobs_in_between(monkeypatch):

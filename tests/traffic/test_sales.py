@@ -127,3 +127,10 @@ def test_an_inactive_rule_does_not_match():
     AttributionRule.objects.update(active=False)
     tell(won())
     assert Sale.objects.get().channel == "unknown"
+
+
+def test_a_pattern_that_grows_when_it_is_compared_breaks_no_sale():
+    AttributionRule.objects.create(order=0, targetologist_id="muha", pattern="\ufdfa" * 200)  # 18 characters each
+    tell(won(utm_campaign="\ufdfa" * 200))
+    assert Sale.objects.get().targetologist_id == "muha"
+    assert len(Sale.objects.get().matched_text) == 200

@@ -22,11 +22,19 @@ from onai_project.periods import Period, parse_day, preset_period, today
 from traffic.closing import first_open_day
 from traffic.models import ReattributionRun, Sale, SaleOverride
 from traffic.reattribution.plan import balance, owner_names, plan_reattribution
-from traffic.reattribution.runs import GOING_ON, start_run, start_undo
+from traffic.reattribution.runs import GOING_ON, STOPPED, go_on, start_run, start_undo
 from traffic.reattribution.tasks import carry_on_run, silent_since
 from traffic.rules.book import current_rulebook
 
-STATE_COLOURS = {"waiting": "info", "running": "info", "done": "success", "undoing": "warning", "undone": ""}
+STATE_COLOURS = {
+    "waiting": "info",
+    "running": "info",
+    "done": "success",
+    "failed": "danger",
+    "undo_failed": "danger",
+    "undoing": "warning",
+    "undone": "",
+}
 SHOWN = 50
 
 
@@ -103,6 +111,7 @@ class ReattributionRunAdmin(ReadOnlyAdmin):
             "period": self.period(run),
             "goes_on": goes_on,
             "silent": goes_on and run.active_at < silent_since(),
+            "stopped": run.state in STOPPED,
             "percent": 100 * run.looked_at // run.total if run.total else 100,
             "moves": [] if goes_on else moves_of(run, names),
             "left": 0 if goes_on else run.moves.filter(undone=False).count(),
@@ -118,6 +127,7 @@ class ReattributionRunAdmin(ReadOnlyAdmin):
         if "undo" in request.POST and not start_undo(run=run, author=request.user):  # type: ignore[arg-type]
             messages.warning(request, gettext("Only a run that is done can be undone."))
         else:
+            go_on(run=run)
             transaction.on_commit(lambda: carry_on_run.defer(run_id=run.pk))
         return redirect("admin:traffic_reattributionrun_change", run.pk)
 

@@ -37,6 +37,11 @@ State = ReattributionRun.State
 # What the worker has to do something about.
 GOING_ON = (State.WAITING, State.RUNNING, State.UNDOING)
 
+# What a person may carry on, and to what it goes back.
+STOPPED = {State.FAILED: State.RUNNING, State.UNDO_FAILED: State.UNDOING}
+# The worker tries a batch that fails so often, a minute apart; then somebody has to mend the cause.
+MOST_FAILURES = 3
+
 # A batch's locks are held for well under a second: the inbox hardly notices.
 BATCH = 2000
 _MOVE_FIELDS = ("run", "lead_id", "sale_amount", "won", "before", "after")
@@ -61,10 +66,28 @@ def start_run(*, period: Period, book: Rulebook, author: User | None, reason: st
 def start_undo(*, run: ReattributionRun, author: User | None) -> bool:
     """Write down that a run is to be undone; False when it is not done, or undone already."""
     return bool(
-        ReattributionRun.objects.filter(pk=run.pk, state=State.DONE).update(
-            state=State.UNDOING, undone_by=author, last_lead_id=0, looked_at=0, total=F("moved"), active_at=Now()
+        ReattributionRun.objects.filter(pk=run.pk, state__in=(State.DONE, State.FAILED)).update(
+            state=State.UNDOING, undone_by=author, last_lead_id=0, looked_at=0, total=F("moved"), active_at=Now(),
+            failures=0, error="",
         )
-    )
+    )  # fmt: skip
+
+
+def go_on(*, run: ReattributionRun) -> None:
+    """Let a run that failed be carried on where it stopped; what goes on anyway is left."""
+    for failed, before in STOPPED.items():
+        ReattributionRun.objects.filter(pk=run.pk, state=failed).update(state=before, failures=0, active_at=Now())
+
+
+def note_failure(run_id: int, error: Exception) -> None:
+    """Write down that a batch of a run failed, and why; after MOST_FAILURES one after the other the run has failed."""
+    text = f"{type(error).__name__}: {error}"[:500]
+    ReattributionRun.objects.filter(pk=run_id).update(failures=F("failures") + 1, error=text)
+    for failed, before in STOPPED.items():
+        from_ = (State.WAITING, before) if before == State.RUNNING else (before,)
+        ReattributionRun.objects.filter(pk=run_id, state__in=from_, failures__gte=MOST_FAILURES).update(
+            state=failed, ended_at=Now(), active_at=Now()
+        )
 
 
 def carry_on(run_id: int) -> Iterator[tuple[int, int]]:
@@ -95,7 +118,8 @@ def _step(run_id: int, decider: Decider) -> tuple[int, int] | None:
     if not lead_ids:
         run.state = State.UNDONE if undoing else State.DONE
         run.ended_at = run.active_at = Now()
-        run.save(update_fields=["state", "ended_at", "active_at"])
+        run.failures, run.error = 0, ""
+        run.save(update_fields=["state", "ended_at", "active_at", "failures", "error"])
         return None
     moved = _undo(run, lead_ids) if undoing else _reattribute(run, lead_ids, decider)
     run.state = State.UNDOING if undoing else State.RUNNING
@@ -103,7 +127,8 @@ def _step(run_id: int, decider: Decider) -> tuple[int, int] | None:
     run.looked_at = min(run.looked_at + len(lead_ids), 2**31 - 1)
     run.moved += moved
     run.active_at = Now()
-    run.save(update_fields=["state", "last_lead_id", "looked_at", "moved", "active_at"])
+    run.failures, run.error = 0, ""
+    run.save(update_fields=["state", "last_lead_id", "looked_at", "moved", "active_at", "failures", "error"])
     return len(lead_ids), lead_ids[-1]
 
 

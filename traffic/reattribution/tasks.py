@@ -6,10 +6,11 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import structlog
+from django.db import InterfaceError, OperationalError
 from procrastinate.contrib.django import app
 
 from traffic.models import ReattributionRun
-from traffic.reattribution.runs import GOING_ON, carry_on
+from traffic.reattribution.runs import GOING_ON, carry_on, note_failure
 
 log = structlog.get_logger("traffic")
 
@@ -21,12 +22,21 @@ SILENT = timedelta(seconds=60)
 
 @app.task
 def carry_on_run(run_id: int) -> None:
-    """Carry a run on for a while; what is left is another job, behind those that wait."""
+    """Carry a run on for a while; what is left is another job, behind those that wait.
+
+    A batch that fails is tried again by `carry_on_lost_runs`, until the run has failed.
+    """
     turn_over = time.monotonic() + TURN_SECONDS
-    for _ in carry_on(run_id):
-        if time.monotonic() > turn_over:
-            carry_on_run.defer(run_id=run_id)
-            return
+    try:
+        for _ in carry_on(run_id):
+            if time.monotonic() > turn_over:
+                carry_on_run.defer(run_id=run_id)
+                return
+    except (OperationalError, InterfaceError):
+        raise  # the database's fault, not the run's
+    except Exception as error:
+        note_failure(run_id, error)
+        raise
     log.info("Re-attribution ended", run=run_id)
 
 

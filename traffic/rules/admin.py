@@ -7,7 +7,6 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.html import format_html_join
 from django.utils.translation import gettext
@@ -20,18 +19,15 @@ from traffic.attribution import Rule
 from traffic.models import AttributionRule, Funnel, Pipeline, Targetologist
 from traffic.rules.book import select_rules
 from traffic.rules.checks import shadowed_rules, shared_patterns
-from webhooks.utm import normalise
+from traffic.rules.forms import checked_pattern
 
 
 class RuleForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A rule's form; refuses a pattern that would match everything or nothing."""
+    """A rule's form; refuses a pattern that would match everything or nothing, or can not be kept."""
 
     def clean_pattern(self) -> str:
-        """Return the pattern. Raises ValidationError when nothing is left of it for comparing."""
-        pattern = str(self.cleaned_data["pattern"])
-        if not normalise(pattern):
-            raise ValidationError(gettext("Enter a text to look for."))
-        return pattern
+        """Return the pattern. Raises ValidationError where it can't be compared."""
+        return checked_pattern(str(self.cleaned_data["pattern"]))
 
 
 class RuleList(ChangeList):

@@ -9,10 +9,22 @@ from django.core.exceptions import ValidationError
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from traffic.attribution import MAX_PATTERN
 from traffic.models import AttributionRule, SaleOverride, Targetologist
 from webhooks.utm import normalise
 
 NOBODY, RELEASE = "-nobody", "-release"  # no slug begins so
+
+
+def checked_pattern(pattern: str) -> str:
+    """Return the pattern. Raises ValidationError when nothing, or too much, is left of it for comparing."""
+    length = len(normalise(pattern))
+    if not length:
+        raise ValidationError(gettext("Enter a text to look for."))
+    if length > MAX_PATTERN:
+        text = gettext("The pattern is too long: %(length)s characters are compared, and at most %(most)s may be.")
+        raise ValidationError(text % {"length": length, "most": MAX_PATTERN})
+    return pattern
 
 
 class OwnerForm(forms.Form):
@@ -53,11 +65,8 @@ class NewRuleForm(forms.Form):
     place = forms.ChoiceField(label=_("Place"), choices=[("end", _("after all rules")), ("top", _("before all rules"))])
 
     def clean_pattern(self) -> str:
-        """Return the pattern. Raises ValidationError when nothing is left of it for comparing."""
-        pattern = str(self.cleaned_data["pattern"])
-        if not normalise(pattern):
-            raise ValidationError(gettext("Enter a text to look for."))
-        return pattern
+        """Return the pattern. Raises ValidationError where it can't be compared."""
+        return checked_pattern(str(self.cleaned_data["pattern"]))
 
 
 class TesterForm(forms.Form):

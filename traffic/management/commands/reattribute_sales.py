@@ -14,7 +14,7 @@ from onai_project.money import money
 from onai_project.periods import Period, parse_day, today
 from traffic.models import ReattributionRun
 from traffic.reattribution.plan import Plan, owner_names, plan_reattribution
-from traffic.reattribution.runs import State, carry_on, start_run, start_undo
+from traffic.reattribution.runs import State, carry_on, go_on, start_run, start_undo
 from traffic.rules.book import current_rulebook
 from webhooks.progress import Progress
 
@@ -42,7 +42,9 @@ class Command(BaseCommand):
         """Do one of the three. Raises CommandError for what cannot be done."""
         author = self._author(options["author"])
         if options["go_on"] is not None:
-            self._carry_on(self._run(options["go_on"]))
+            run = self._run(options["go_on"])
+            go_on(run=run)
+            self._carry_on(run)
         elif options["undo"] is not None:
             run = self._run(options["undo"])
             if not start_undo(run=run, author=author):
