@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import AnonymousUser, User
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
+from notifications.models import TelegramChat
 from onai_project.filters import value_from_query
 from traffic.models import Sale, SalesNotification, Targetologist
 
@@ -73,8 +74,15 @@ def sales_visible_to(user: User | AnonymousUser) -> QuerySet[Sale]:
 
 
 def notifications_visible_to(user: User | AnonymousUser) -> QuerySet[SalesNotification]:
-    """Return the messages about the sales that somebody may see."""
-    return own_rows(SalesNotification.objects.all(), user)
+    """Return the messages about the sales that somebody may see, and those to their own chat.
+
+    A sale may have become another's since a message was written: whose it is now counts.
+    """
+    messages = SalesNotification.objects.all()
+    if user.has_perm("traffic.view_all_sales"):
+        return messages
+    own_chat = Q(chat__kind=TelegramChat.Kind.TARGETOLOGIST, chat__in=_own_chats(user))
+    return messages.filter(Exists(sales_visible_to(user).filter(lead_id=OuterRef("lead_id"))) | own_chat)
 
 
 def own_rows(rows: QuerySet[Any], user: User | AnonymousUser) -> QuerySet[Any]:
@@ -82,6 +90,11 @@ def own_rows(rows: QuerySet[Any], user: User | AnonymousUser) -> QuerySet[Any]:
     if user.has_perm("traffic.view_all_sales"):
         return rows
     return rows.filter(targetologist__user=user) if isinstance(user, User) else rows.none()
+
+
+def _own_chats(user: User | AnonymousUser) -> QuerySet[Targetologist, int | None]:
+    people = Targetologist.objects.filter(user=user) if isinstance(user, User) else Targetologist.objects.none()
+    return people.exclude(chat=None).values_list("chat", flat=True)
 
 
 def condition(filters: Filters, slugs: list[str] | None) -> tuple[str, dict[str, Any]]:

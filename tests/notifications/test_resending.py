@@ -13,7 +13,7 @@ from onai_project import roles
 from tests import fakes
 from tests.fakes import FakeBotApi
 from tests.notifications.helpers import Outbox, Status, make_due, status
-from tests.onai_project.rows import make_user
+from tests.onai_project.rows import make_sale, make_user
 from traffic.models import SalesNotification, Targetologist
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("short_text")]
@@ -78,7 +78,8 @@ def test_a_message_that_failed_for_good_arrives_when_it_is_sent_again(
 def test_a_targetologist_sends_nothing_again(chat: TelegramChat, outbox: Outbox, client: Client):
     user = make_user("muha", role=roles.TARGETOLOGIST)
     Targetologist.objects.filter(slug="muha").update(user=user)
-    row = outbox(chat=chat, notification_status="failed", targetologist_id="muha")
+    row = outbox(chat=chat, notification_status="failed")
+    make_sale(row.lead_id, targetologist=Targetologist.objects.get(slug="muha"))
     client.force_login(user)
     assert len(client.get(reverse(LIST)).context["cl"].result_list) == 1
     assert client.post(button(row), {"_form_submitted": "on"}).status_code == 403

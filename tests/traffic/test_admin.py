@@ -7,6 +7,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
+from notifications.models import TelegramChat
 from onai_project import roles
 from tests.onai_project.rows import make_sale, make_user
 from traffic.models import AttributionRule, Sale, SalesNotification, Targetologist
@@ -93,6 +94,21 @@ def test_a_targetologist_lists_only_their_own(muha, own, others):
     message_of(others)
     mine = message_of(own)
     assert ids(muha.get(reverse(MESSAGES))) == [mine.pk]
+
+
+def test_a_message_is_seen_by_whose_the_sale_is_now_and_in_their_own_chat(muha, own, others):
+    chat = TelegramChat.objects.create(chat_id=-20, kind="targetologist")
+    common = TelegramChat.objects.create(chat_id=-1)
+    Targetologist.objects.filter(slug="muha").update(chat=chat)
+    became_mine, became_anothers = message_of(others), message_of(own)
+    to_me = SalesNotification.objects.create(lead_id=own.lead_id, chat=chat, sale_date=timezone.now())
+    to_all = SalesNotification.objects.create(lead_id=own.lead_id, chat=common, sale_date=timezone.now())
+    Sale.objects.filter(pk=others.pk).update(targetologist="muha")
+    Sale.objects.filter(pk=own.pk).update(targetologist="kenesary")
+    assert set(ids(muha.get(reverse(MESSAGES)))) == {became_mine.pk, to_me.pk}
+    Targetologist.objects.filter(slug="muha").update(chat=common)
+    assert ids(muha.get(reverse(MESSAGES))) == [became_mine.pk]
+    assert {became_anothers.pk, to_all.pk} <= set(SalesNotification.objects.values_list("pk", flat=True))
 
 
 def test_a_targetologist_does_not_find_anothers_sale(muha, own, others):
