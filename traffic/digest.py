@@ -14,6 +14,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from notifications.chats import common_chat
 from notifications.format import link, quoted
 from notifications.models import TelegramChat
 from onai_project.periods import Period, previous_period, zone
@@ -81,7 +82,15 @@ def write_due_digests(*, now: datetime | None = None) -> int:
 
 
 def write_digest(*, kind: str, date: date, chat: TelegramChat | None) -> bool:
-    """Put one digest into the outbox; tell whether it was not there yet."""
+    """Put one digest into the outbox; tell whether it was not there yet.
+
+    The common chat is one chat, whether a schedule names it or leaves it empty.
+    """
+    common = common_chat()
+    if chat is None or chat == common:
+        if common is not None and Digest.objects.filter(kind=kind, date=date, chat=common).exists():
+            return False  # written before `common` became the common one
+        chat = None
     _digest, created = Digest.objects.get_or_create(kind=kind, date=date, chat=chat)
     return created
 

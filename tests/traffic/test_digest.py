@@ -245,9 +245,27 @@ def test_a_schedule_that_is_off_and_a_chat_that_is_off_get_none(daily: DigestSch
 
 
 def test_each_chat_has_its_own(daily: DigestSchedule):
-    schedule(chat=TelegramChat.objects.create(chat_id=-3), since=almaty(2025, 12, 20, 12, 0)).save()
+    own = TelegramChat.objects.create(chat_id=-3, kind="targetologist")
+    schedule(chat=own, since=almaty(2025, 12, 20, 12, 0)).save()
     DigestSchedule.objects.update(since=almaty(2025, 12, 20, 12, 0))
     assert digest.write_due_digests(now=almaty(2025, 12, 21, 9, 0)) == 2
+
+
+@pytest.mark.parametrize("later", ["09:00", "10:00"])
+def test_the_common_chat_has_one_whether_its_schedule_names_it_or_not(daily: DigestSchedule, later: str):
+    common = TelegramChat.objects.create(chat_id=-1)
+    since = almaty(2025, 12, 20, 12, 0)
+    schedule(chat=common, since=since, at=time.fromisoformat(later)).save()
+    DigestSchedule.objects.update(since=since)
+    for hour in (9, 10):
+        digest.write_due_digests(now=almaty(2025, 12, 21, hour, 0))
+    assert Digest.objects.get().chat is None
+
+
+def test_what_the_common_chat_got_under_its_own_name_it_does_not_get_again(daily: DigestSchedule):
+    Digest.objects.create(kind="daily", date=SATURDAY, chat=TelegramChat.objects.create(chat_id=-1))
+    DigestSchedule.objects.update(since=almaty(2025, 12, 20, 12, 0))
+    assert digest.write_due_digests(now=almaty(2025, 12, 21, 9, 0)) == 0
 
 
 def test_the_database_keeps_a_digest_unique_for_the_common_chat_too():
