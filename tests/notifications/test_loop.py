@@ -7,6 +7,8 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import F
+from django.utils import timezone
 
 from notifications import sender as sender_module
 from notifications import telegram
@@ -23,6 +25,7 @@ from tests.notifications.helpers import (
     status,
     wait_for,
 )
+from traffic.models import SalesNotification
 
 pytestmark = pytest.mark.usefixtures("short_text")
 
@@ -85,6 +88,22 @@ def test_another_sender_takes_over_and_leaves_the_dead_ones_message_uncertain(
     assert status(left) == Status.UNCERTAIN
     assert "before sending it again" in left.error
     assert api.texts == [f"<b>{waiting.lead_name}</b>"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_sender_keeps_the_pace_of_the_one_before(
+    api: FakeBotApi, chat: TelegramChat, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sender_module, "LOCK_WAIT", 0.05)
+    for _ in range(20):  # what a group may get in a minute
+        outbox(chat=chat, notification_status=Status.SENT, notified_at=timezone.now(), telegram_chat_id=chat.chat_id)
+    SalesNotification.objects.update(telegram_message_id=F("id"))
+    full, free = outbox(chat=chat), outbox(chat=TelegramChat.objects.create(chat_id=-200))
+    with running():
+        wait_for(lambda: status(free) == Status.SENT)
+        time.sleep(1.2)  # longer than the pause between two messages to one chat
+        assert status(full) == Status.PENDING
+    assert api.texts == [f"<b>{free.lead_name}</b>"]
 
 
 @pytest.mark.django_db(transaction=True)
