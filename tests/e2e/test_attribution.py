@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("boss", "targetologists"),
 ]  # fmt: skip
 
+# Milliseconds in which the page notices where a hand is.
+A_MOMENT = 150
 NEVER = "Не сработает никогда"
 
 
@@ -35,15 +37,18 @@ def rule_row(page: Page, pattern: str) -> Locator:
 
 
 def drag(page: Page, what: Locator, onto: Locator) -> None:
-    """Drag a row by its handle to the place of another, as a hand does: down, a little, there, up."""
+    """Drag a row by its handle to the place of another, as a hand does: down, a little, there, up; and no faster."""
     start, end = what.bounding_box(), onto.bounding_box()
     assert start is not None
     assert end is not None
     page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2)
     page.mouse.down()
     page.mouse.move(start["x"] + start["width"] / 2, start["y"] + start["height"] / 2 - 8, steps=3)
+    page.wait_for_timeout(A_MOMENT)
     page.mouse.move(end["x"] + end["width"] / 2, end["y"] + 4, steps=15)
+    page.wait_for_timeout(A_MOMENT)
     page.mouse.move(end["x"] + end["width"] / 2, end["y"] + 2, steps=3)
+    page.wait_for_timeout(A_MOMENT)
     page.mouse.up()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from onai_project.database import BASE_DIR
+from onai_project.management.commands import up
 from tests import bodies
 from tests.killer.apps import POISON
 from tests.laws.conftest import OwnDatabase
@@ -62,19 +63,21 @@ def test_a_body_that_kills_the_worker_ends_dead_and_the_others_are_processed(
     deaths = 0
     while own_database.rows(STATES) != [("dead", 1), ("processed", 30)]:
         assert deaths < 10, own_database.rows(STATES)
-        worker = system.start_worker(DJANGO_SETTINGS_MODULE="tests.killer.settings")
+        # It may be dead before it says that it has started.
+        process, _ = system._start("worker", up.worker_command(), {"DJANGO_SETTINGS_MODULE": "tests.killer.settings"})
         until(
-            lambda process=worker.process: (
+            lambda process=process: (
                 process.poll() is not None or own_database.rows(STATES) == [("dead", 1), ("processed", 30)]
             )
         )
-        deaths += worker.process.poll() == -signal.SIGKILL
+        deaths += process.poll() == -signal.SIGKILL
     assert deaths == 3  # as many as attempts
     assert own_database.value("SELECT attempts FROM webhook_deliveries WHERE status = 'dead'") == 4
     assert own_database.rows(SALES)[0][0] == 30
 
     # The cause is gone, and a person says "Process again".
-    system.kill(worker)
+    up.kill_group(process)
+    process.wait()
     own_database.execute("UPDATE webhook_deliveries SET status = 'received', attempts = 0 WHERE status = 'dead'")
     system.start_worker()
     until(lambda: own_database.rows(STATES) == [("processed", 31)])
