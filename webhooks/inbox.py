@@ -42,9 +42,10 @@ PAUSE_SECONDS = 0.05
 SPARE_PAUSE_SECONDS = 0.5
 # A claimed row leaves a dead entry in the index of the queue until the next vacuum, a minute away: under load a claim
 # would read ten thousands of them. So a hand looks only at what became due since its last claim, and a little before,
-# for a commit that took longer. At these intervals it looks at all of it.
+# for a commit that took longer. At these intervals it looks at all of it, a spare hand only when it has nothing to do:
+# under load that takes a second.
 LATE_SECONDS = 1
-WHOLE_SECONDS = 5.0
+WHOLE_SECONDS = 30.0
 BEGINNING = "-infinity"
 # How many of those that were left behind are tried again together (one that kills the process again delays the others),
 # and how many of those that failed, each alone, before newcomers have their turn.
@@ -108,10 +109,11 @@ def run(stop: threading.Event, *, is_spare: bool = False) -> None:
     A spare hand looks less often while there is nothing for it, and takes nothing that failed before: what kills the
     process again is then alone in it.
     """
+    claimed: list[_Claimed] = []
     since = BEGINNING
     whole = time.monotonic()
     while not stop.is_set():
-        if time.monotonic() >= whole:
+        if time.monotonic() >= whole and not (is_spare and claimed):
             since, whole = BEGINNING, time.monotonic() + WHOLE_SECONDS
         claimed = _claim(_CLAIM_NEW, BATCH, since)
         if claimed:
