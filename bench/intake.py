@@ -48,7 +48,7 @@ def _wrk(url: str, seconds: float, first: int) -> tuple[float, str]:
         ).stdout  # fmt: skip
     if wrong := re.search(r"Non-2xx.*|Socket errors.*", said):
         raise RuntimeError(f"{url}: {wrong[0].strip()}")
-    rate, p99 = re.search(r"Requests/sec:\s+(\S+)", said), re.search(r"99%\s+(\S+)", said)
+    rate, p99 = re.search(r"Requests/sec:\s+(\S+)", said), re.search(r"^\s+99%\s+(\S+)", said, re.MULTILINE)
     assert rate
     assert p99
     return float(rate[1]), p99[1]

@@ -1,9 +1,9 @@
 """The one INSERT that a 200 stands for (law 1), with a deadline, and the count of what was refused.
 
-What a process receives while it is storing goes into its next INSERT (together.py): a third fewer commits under load,
-and nobody waits for company. It talks to libpq (psycopg.pq) rather than through a cursor: one call, a prepared
-statement on the thread's own connection. libpq waits for ever when PostgreSQL takes a query and never answers, so a
-watch cuts off whoever waits too long.
+What a process receives at about the same time goes into one INSERT (together.py): under load a third of the commits.
+It talks to libpq (psycopg.pq) rather than through a cursor: one call, a prepared statement on the thread's own
+connection. libpq waits for ever when PostgreSQL takes a query and never answers, so a watch cuts off whoever waits too
+long.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""What arrives while the last group is being worked on makes up the next one: leader and followers among threads."""
+"""What arrives while the last group is being worked on makes up the next one: leader and followers among threads.
+
+A group waits a little until it is as large as the one before. Where many come one after another it so finds its size
+by itself; where one comes now and then, it waits for nobody.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+# What a group costs beside its items (a commit, above all) is worth waiting so long for more of them.
+PATIENCE_SECONDS = 0.004
 
 
 class _Ticket(Generic[Item, Result]):
@@ -27,15 +34,17 @@ class _Ticket(Generic[Item, Result]):
 class Together(Generic[Item, Result]):
     """Calls `work` with the items of several threads at once: in one thread at a time, with `most` items at most.
 
-    A lone thread waits for nobody. `work` returns a result for each item, in their order. What it raises, all of the
-    group raise, and those who wait as well: nobody waits for one failure after another.
+    `work` returns a result for each item, in their order. What it raises, all of the group raise, and those who wait as
+    well: nobody waits for one failure after another.
     """
 
     def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], most: int) -> None:
         self._work = work
         self._most = most
         self._lock = threading.Lock()
+        self._has_grown = threading.Condition(self._lock)
         self._waiting: list[_Ticket[Item, Result]] = []
+        self._size = 1  # of the last group
         self._is_led = False
 
     def do(self, item: Item) -> Result:
@@ -43,6 +52,8 @@ class Together(Generic[Item, Result]):
         ticket: _Ticket[Item, Result] = _Ticket(item)
         with self._lock:
             self._waiting.append(ticket)
+            if len(self._waiting) == self._size:
+                self._has_grown.notify()
             follows = self._is_led
             self._is_led = True
         if follows:
@@ -56,7 +67,9 @@ class Together(Generic[Item, Result]):
     def _lead(self) -> None:
         """Work on those who wait, this thread first among them; then let the next thread lead."""
         with self._lock:
+            self._has_grown.wait_for(lambda: len(self._waiting) >= self._size, PATIENCE_SECONDS)
             group, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
+            self._size = len(group)
         try:
             for ticket, result in zip(group, self._work([ticket.item for ticket in group]), strict=True):
                 ticket.result = result

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -31,6 +32,48 @@ def test_each_gets_its_own_result_and_groups_form_while_one_is_worked_on():
     assert sorted(item for group in groups for item in group) == list(range(200))
     assert max(map(len, groups)) == 4
     assert together.do(7) == 70  # it is free again
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("webhooks.together.PATIENCE_SECONDS", seconds)
+        yield
+
+
+def test_a_group_waits_until_it_is_as_large_as_the_one_before_and_not_for_long():
+    groups: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work(items: Sequence[int]) -> list[int]:
+        groups.append(len(items))
+        if 13 in items:
+            begun.set()
+            go_on.wait(5)
+        return list(items)
+
+    together = Together(work, 8)
+    with ThreadPoolExecutor(4) as pool:
+        pool.submit(together.do, 13)
+        assert begun.wait(5)
+        first = [pool.submit(together.do, number) for number in (1, 2, 3)]
+        while len(together._waiting) < 3:
+            time.sleep(0.001)
+        go_on.set()
+        assert [one.result(5) for one in first] == [1, 2, 3]
+        with patience(60):  # nobody gives up waiting
+            second = [pool.submit(together.do, number) for number in (4, 5)]
+            time.sleep(0.1)
+            assert not any(one.done() for one in second)
+            assert together.do(6) == 6
+            assert [one.result(5) for one in second] == [4, 5]
+    assert groups == [1, 3, 3]
+    assert together.do(7) == 7  # the first that comes alone waits a little, the next does not
+    started = time.monotonic()
+    with patience(60):
+        assert together.do(8) == 8
+    assert time.monotonic() - started < 5
+    assert groups == [1, 3, 3, 1, 1]
 
 
 def test_a_failure_reaches_those_who_wait_too_and_no_later_one():
