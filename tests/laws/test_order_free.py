@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
@@ -10,10 +12,12 @@ from typing import Any
 
 import pytest
 from django.db import connection, transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests import bodies
+from tests.laws.conftest import TABLES
+from tests.system import LiveSystem
 from webhooks import inbox
 from webhooks.models import WebhookDelivery
 
@@ -82,18 +86,20 @@ OUTCOME = {
 }
 
 
-def store(log: Sequence[Stored]) -> list[int]:
-    """Store deliveries that arrived a second apart, with ids of their own: both are part of the log."""
+def rows_of(log: Sequence[Stored]) -> list[WebhookDelivery]:
+    """Return deliveries that arrived a second apart, with ids of their own: both are part of the log."""
     arrived = datetime.fromtimestamp(T0 + 1, UTC)
-    rows = [
+    return [
         WebhookDelivery(
             id=number, source=source, body=body, received_at=arrived + timedelta(seconds=number),
             content_type="application/json" if source == "amocrm_api" else bodies.FORM,
         )
         for number, (source, body) in enumerate(log, start=1)
     ]  # fmt: skip
-    WebhookDelivery.objects.bulk_create(rows)
-    return [row.pk for row in rows]
+
+
+def store(log: Sequence[Stored]) -> list[int]:
+    return [row.pk for row in WebhookDelivery.objects.bulk_create(rows_of(log))]
 
 
 def outcome() -> dict[str, list[Any]]:
@@ -220,3 +226,56 @@ def test_two_workers_at_once_end_as_one_does(deliveries: int, monkeypatch: pytes
     assert errors == []
     assert set(WebhookDelivery.objects.values_list("status", "attempts")) == {("processed", 1)}
     assert outcome() == expected
+
+
+WHO_WRITES = """
+CREATE TABLE writers (name text);
+CREATE FUNCTION who_writes() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO writers VALUES (current_setting('application_name'));
+    RETURN NULL;
+END $$;
+CREATE TRIGGER who_writes AFTER INSERT OR UPDATE ON deals EXECUTE FUNCTION who_writes();
+"""
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("seeded")
+@pytest.mark.parametrize("histories", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_two_worker_processes_end_as_one_by_one_does_whatever_arrives_in_whatever_order(
+    histories: int, live_system: LiveSystem
+):
+    names = {"first", "second"}
+    for name in names:
+        live_system.start_worker(PGAPPNAME=name)
+
+    @settings(max_examples=histories, phases=[Phase.generate])
+    @given(st.lists(logs, min_size=6, max_size=6), st.integers(0, 2**32).map(random.Random))
+    def check_with_workers(parts: list[list[Stored]], chance: random.Random) -> None:
+        log = [stored for part in parts for stored in part]
+        with connection.cursor() as cursor:
+            cursor.execute(f"TRUNCATE {TABLES} CASCADE")
+            # TRUNCATE of referrers would take the plans along, which may name a referrer.
+            cursor.execute("DELETE FROM referrers")
+        expected = folded(log, [[position] for position in range(len(log))])
+        arriving = rows_of(log)
+        chance.shuffle(arriving)
+        while arriving:
+            piece = [arriving.pop() for _ in range(min(len(arriving), chance.randint(1, 3)))]
+            WebhookDelivery.objects.bulk_create(piece)
+            time.sleep(chance.choice((0, 0.01, 0.03)))
+        deadline = time.monotonic() + 20
+        while WebhookDelivery.objects.exclude(status="processed").exists():
+            assert time.monotonic() < deadline, "the workers did not come to an end"
+            time.sleep(0.02)
+        assert set(WebhookDelivery.objects.values_list("status", "attempts")) == {("processed", 1)}
+        assert outcome() == expected
+
+    with connection.cursor() as cursor:
+        cursor.execute(WHO_WRITES)
+        try:
+            check_with_workers()
+            cursor.execute("SELECT DISTINCT name FROM writers")
+            assert {name for (name,) in cursor.fetchall()} >= names, "one of the workers did nothing"
+        finally:
+            cursor.execute("DROP TRIGGER who_writes ON deals; DROP FUNCTION who_writes; DROP TABLE writers")
