@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from typing import Any
 from urllib.parse import quote_plus
@@ -298,3 +300,29 @@ def test_a_rewritten_body_says_the_same_of_the_deals(name: str):
         tree, contact_id=1, lead_ids=leads, pattern=None, utm_field_ids={}, snapshot=name == "api-answer.json"
     )
     assert said(json.dumps(redacted).encode(), "application/json") == said(body, kind)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_deals_are_taken_in_the_order_in_which_a_worker_takes_them():
+    arrive(bodies.form(bodies.lead_pairs(30, at=T, name=NAME) | bodies.lead_pairs(2, index=1, at=T)))
+    Contact.objects.create(contact_id=7, name=NAME, phone=PHONE, email=EMAIL)
+
+    def forget() -> tuple[int, ...]:
+        try:
+            return forget_contact(contact_id=7, lead_ids=[30]).lead_ids
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool, connection.cursor() as cursor:
+        with transaction.atomic():
+            cursor.execute("SELECT FROM deals WHERE lead_id = 2 FOR UPDATE")
+            forgetting_it = pool.submit(forget)
+            deadline = time.monotonic() + 10
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
+            while not cursor.execute(waiting).fetchall():
+                assert time.monotonic() < deadline, "it does not wait for the deal that another holds"
+                time.sleep(0.01)
+            # Held already, this one would be waited for by the worker that has the other: a deadlock.
+            cursor.execute("SELECT FROM deals WHERE lead_id = 30 FOR UPDATE NOWAIT")
+        assert forgetting_it.result(10) == (30,)
+    assert not TRACES.search("\n".join(everything()))
