@@ -17,7 +17,7 @@ from traffic.unattributed import views as unattributed
 urlpatterns = [
     path("webhook/", include("webhooks.urls")),
     path("r/", include("referrals.cabinet.urls")),
-    path("health/live", health.live),
+    path("health/live", health.live, name="live"),
     path("health/ready", health.ready),
     path("metrics", health.metrics),
     # Before the admin's own catch-all; admin_view asks for a login and staff status.

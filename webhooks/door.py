@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -49,12 +49,17 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def before(application: Application) -> Application:
-    """Return a WSGI application that answers the endpoints' addresses itself and leaves all others to this one."""
+def before(application: Application, *, never_busy: Collection[str] = ()) -> Application:
+    """Return a WSGI application that answers the endpoints' addresses itself and leaves all others to this one.
+
+    Of those others the paths that are `never_busy` wait for nothing, and are answered however many pages hang.
+    """
     doors = registry.doors()
 
     def door(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         endpoint = doors.get(environ["PATH_INFO"])
+        if environ["PATH_INFO"] in never_busy:
+            return application(environ, start_response)
         if endpoint is None:
             if not _others.acquire(blocking=False):
                 return _too_busy(start_response)
@@ -77,8 +82,8 @@ def _too_busy(start_response: Callable[..., Any]) -> Iterable[bytes]:
 def receive_delivery(environ: Environ, endpoint: Endpoint) -> Answer:
     """Store what AmoCRM posts and answer 200 once it is committed.
 
-    403 wrong or missing `?key=` (when AMOCRM_WEBHOOK_SECRETS has any), 413 over 1 MiB, 400 a body that is neither form
-    nor JSON (stored as `invalid`), 503 the database did not take it: AmoCRM will send it again.
+    403 wrong or missing `?key=` (when AMOCRM_WEBHOOK_SECRETS has any), 413 over 1 MiB, 411 in chunks, 400 a body that is
+    neither form nor JSON (stored as `invalid`), 503 the database did not take it: AmoCRM will send it again.
     """
     try:
         return _receive(environ, endpoint)
@@ -161,13 +166,13 @@ def _is_valid(key: str) -> bool:
 
 
 def _read(environ: Environ) -> bytes | None:
-    """Return the body, at most one byte over the limit; None where its length cannot be known.
+    """Return the body, at most one byte over the limit; None where its length was not announced.
 
     Raises OSError where less came than was announced.
     """
     limit = settings.WEBHOOK_MAX_BYTES + 1
-    if environ.get("HTTP_TRANSFER_ENCODING"):  # chunked: the server knows where it ends
-        return bytes(environ["wsgi.input"].read(limit)) if environ.get("wsgi.input_terminated") else None
+    if environ.get("HTTP_TRANSFER_ENCODING"):  # of chunks that broke off the server gives what came, and says nothing
+        return None
     length = environ.get("CONTENT_LENGTH") or "0"
     wanted = min(int(length), limit) if length.isascii() and length.isdigit() else 0
     body = bytes(environ["wsgi.input"].read(wanted)) if wanted else b""

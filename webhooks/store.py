@@ -43,6 +43,9 @@ _BAD_VALUES = (psycopg.DataError, psycopg.IntegrityError)
 # The numbers of rows for which a connection has a prepared statement.
 _prepared: weakref.WeakKeyDictionary[Any, set[int]] = weakref.WeakKeyDictionary()
 
+# Set while PostgreSQL hangs: one thread tries it then, and nobody who delivers waits to know.
+_hangs = threading.Event()
+
 
 class NotStored(Exception):
     """The delivery is not in the database, so the sender must send it again; the text says why."""
@@ -53,7 +56,11 @@ class _Refused(NotStored):
 
 
 class _Hanging(NotStored):
-    """PostgreSQL took the query and did not answer in time."""
+    """PostgreSQL, or the way to it, did not answer in time."""
+
+
+class _Unopened(NotStored):
+    """PostgreSQL takes no further connection."""
 
 
 def store_delivery(
@@ -69,7 +76,7 @@ def store_delivery(
     """Store one delivery, committed, and return its id. `headers` is a JSON object; an error makes it `invalid`.
 
     A stale connection is opened again and the INSERT repeated once: should both have arrived, the deal's merge does
-    not mind. Raises NotStored within 2 s where the database refuses, within 3 s where it hangs.
+    not mind. Raises NotStored within 2 s where the database refuses or begins to hang, at once while it hangs.
     """
     values: Values = [
         source.encode(),
@@ -81,10 +88,16 @@ def store_delivery(
         b"invalid" if error_message else b"received",
         error_message.encode(),
     ]
+    if _hangs.is_set():
+        raise NotStored("PostgreSQL hangs")
     try:
         return _together.do(values)
     except _Refused:
         return _store([values])[0]  # it may have been another's value
+    except _Unopened:
+        if connection.connection is None:
+            raise
+        return _store([values])[0]  # it was another's connection
 
 
 def _store(rows: Sequence[Values]) -> list[int]:
@@ -102,14 +115,46 @@ def _store(rows: Sequence[Values]) -> list[int]:
             return _insert(rows)
     except _Hanging:
         connection.close()
+        _wait_no_more()
         raise
     except (DatabaseError, psycopg.Error) as error:
+        is_open = connection.connection is not None
         connection.close()
-        kind = _Refused if isinstance(error, _BAD_VALUES) else NotStored
-        raise kind(f"{type(error).__name__}: {error}".strip()) from error
+        text = f"{type(error).__name__}: {error}".strip()
+        if isinstance(error.__cause__, psycopg.errors.ConnectionTimeout):
+            _wait_no_more()
+            raise _Hanging(text) from error
+        if isinstance(error, _BAD_VALUES):
+            raise _Refused(text) from error
+        raise (NotStored if is_open else _Unopened)(text) from error
 
 
 _together: Together[Values, int] = Together(_store, MOST)
+
+
+def _wait_no_more() -> None:
+    """Let all deliveries be refused at once until PostgreSQL answers a thread that does nothing but ask."""
+    if not _hangs.is_set():
+        _hangs.set()
+        threading.Thread(target=_ask_until_it_answers, daemon=True, name="store-ask").start()
+
+
+def _ask_until_it_answers() -> None:
+    is_hanging = True
+    while is_hanging:
+        time.sleep(WATCH_SECONDS)
+        try:
+            connection.ensure_connection()
+            with _Deadline(connection.connection.pgconn):
+                connection.connection.execute("SELECT 1")
+            is_hanging = False
+        except _Hanging:
+            pass
+        except (DatabaseError, psycopg.Error) as error:  # one that refuses does not hang
+            is_hanging = isinstance(error.__cause__, psycopg.errors.ConnectionTimeout)
+        finally:
+            connection.close()
+    _hangs.clear()
 
 
 def _insert(rows: Sequence[Values]) -> list[int]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -25,7 +26,7 @@ class _Ticket(Generic[Item, Result]):
     def __init__(self, item: Item) -> None:
         self.item = item
         self.result: Result | None = None
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.is_done = False
         self.turn = threading.Lock()  # released when the item is done, or when this thread is to lead
         self.turn.acquire()
@@ -58,10 +59,13 @@ class Together(Generic[Item, Result]):
             self._is_led = True
         if follows:
             ticket.turn.acquire()
-        if not ticket.is_done:
+        leads = not ticket.is_done
+        if leads:
             self._lead()
         if ticket.error is not None:
-            raise type(ticket.error)(*ticket.error.args) from ticket.error
+            if leads:
+                raise ticket.error
+            raise _another(ticket.error) from ticket.error
         return ticket.result  # type: ignore[return-value]
 
     def _lead(self) -> None:
@@ -73,7 +77,7 @@ class Together(Generic[Item, Result]):
         try:
             for ticket, result in zip(group, self._work([ticket.item for ticket in group]), strict=True):
                 ticket.result = result
-        except Exception as error:
+        except BaseException as error:  # whatever it is, nobody may be left waiting
             with self._lock:
                 group += self._waiting
                 self._waiting = []
@@ -87,3 +91,11 @@ class Together(Generic[Item, Result]):
             ticket.turn.release()
         for ticket in following:
             ticket.turn.release()
+
+
+def _another(error: BaseException) -> Exception:
+    """Return an exception like this one, for another thread to raise; what ends one thread ends no other."""
+    if isinstance(error, Exception):
+        with suppress(TypeError):
+            return type(error)(*error.args)
+    return RuntimeError(repr(error))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import time
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
-import httpx
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
@@ -109,22 +110,36 @@ def test_the_contracts_queries_run_as_they_stand(site: tuple[str, fakes.FakeBotA
     assert counts == [2, 2, 1]
 
 
+BODY = b"leads[status][0][id]=5&leads[status][0][status_id]=142&leads[status][0][price]=5000000"
+
+
 @pytest.mark.django_db(transaction=True)
-def test_a_chunked_body_is_read(site: tuple[str, fakes.FakeBotApi]):
-    url, _ = site
-
-    def chunks() -> Iterator[bytes]:
-        yield b"leads[status][0]"
-        yield b"[id]=5&leads[status][0][status_id]=142"
-
-    response = httpx.post(
-        f"{url}/webhook/amocrm/traffic?key=s3cret",
-        content=chunks(),
-        headers={"Content-Type": "application/x-www-form-urlencoded"},
-    )
-    assert response.status_code == 200
-    stored = WebhookDelivery.objects.get(pk=response.json()["delivery"])
-    assert bytes(stored.body or b"") == b"leads[status][0][id]=5&leads[status][0][status_id]=142"
+@pytest.mark.parametrize("ending", ["half-closed", "reset"])
+def test_half_a_body_is_never_taken_for_a_whole_one(site: tuple[str, fakes.FakeBotApi], ending: str):
+    host, _, port = site[0].removeprefix("http://").partition(":")
+    chunked, size = b"Transfer-Encoding: chunked\r\n\r\n", len(BODY)
+    requests = {
+        "shorter than announced": b"Content-Length: %d\r\n\r\n%s" % (size, BODY[:-4]),
+        "a chunk that breaks off": chunked + b"%x\r\n%s" % (size, BODY[:-4]),
+        "no last chunk": chunked + b"%x\r\n%s\r\n" % (size, BODY),
+        "no size of a chunk": chunked + b"zz\r\n%s" % BODY,
+        "chunks, whole": chunked + b"%x\r\n%s\r\n0\r\n\r\n" % (size, BODY),
+    }
+    answers = {}
+    for name, request in requests.items():
+        with socket.create_connection((host, int(port)), timeout=5) as wire:
+            wire.sendall(b"POST /webhook/amocrm/traffic?key=s3cret HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+            wire.sendall(b"Content-Type: application/x-www-form-urlencoded\r\n" + request)
+            if ending == "reset":
+                time.sleep(0.1)
+                wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            else:
+                wire.shutdown(socket.SHUT_WR)
+                answers[name] = wire.recv(100).split()[1]
+    time.sleep(0.3)
+    assert not WebhookDelivery.objects.exists()
+    if answers:
+        assert answers == dict.fromkeys(requests, b"411") | {"shorter than announced": b"400"}
 
 
 def test_it_says_what_to_do_when_nobody_answers():

@@ -147,7 +147,7 @@ def test_kill_9_of_web_worker_and_database_loses_nothing_acknowledged(
 def test_a_hanging_database_answers_a_delivery_in_time_whatever_else_is_asked(
     own_database: OwnDatabase, system: LiveSystem, other: str
 ):
-    web = system.start_web(AMOCRM_WEBHOOK_SECRETS="right", WEB_CONCURRENCY="1")
+    web = system.start_web(AMOCRM_WEBHOOK_SECRETS="right")
     method, path = other.split()
     body = bodies.hook(1, at=int(time.time()))
     headers = {"Content-Type": bodies.FORM}
@@ -179,11 +179,17 @@ def test_a_hanging_database_answers_a_delivery_in_time_whatever_else_is_asked(
         asking = together(24, ask)
         time.sleep(4)
         answers = [deliver(), deliver()]
+        delivering = together(64, lambda: answers.append(deliver()))
+        alive = httpx.get(f"{web.url}/health/live", timeout=10).status_code
+        for thread in delivering:
+            thread.join()
     finally:
         own_database.signal_all(signal.SIGCONT)
     for thread in asking:
         thread.join()
+    assert len(answers) == 66
     assert all(status == 503 and took < 3 for status, took in answers), answers
+    assert alive == 200
     wait_for(lambda: deliver()[0] == 200, 5, "the web server takes deliveries again")
 
 
