@@ -82,8 +82,8 @@ def _too_busy(start_response: Callable[..., Any]) -> Iterable[bytes]:
 def receive_delivery(environ: Environ, endpoint: Endpoint) -> Answer:
     """Store what AmoCRM posts and answer 200 once it is committed.
 
-    403 wrong or missing `?key=` (when AMOCRM_WEBHOOK_SECRETS has any), 413 over 1 MiB, 411 in chunks, 400 a body that is
-    neither form nor JSON (stored as `invalid`), 503 the database did not take it: AmoCRM will send it again.
+    403 wrong or missing `?key=` (when AMOCRM_WEBHOOK_SECRETS has any), 413 over 1 MiB, 411 in chunks, 400 a body
+    that is neither form nor JSON (stored as `invalid`), 503 the database did not take it: AmoCRM will send it again.
     """
     try:
         return _receive(environ, endpoint)
