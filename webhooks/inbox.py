@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import structlog
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import connection
 
 from webhooks import bulk, logbook, pulse, questions
 from webhooks.amocrm import api
@@ -26,7 +26,7 @@ from webhooks.merge import contribution, observation
 from webhooks.models import WebhookDelivery
 from webhooks.reasons import CRASHED, RECEIVER_FAILED, WORKER_DIED, because, describe
 from webhooks.signals import Failures, tell
-from webhooks.transient import in_transaction, sqlstate
+from webhooks.transient import concerns_all, in_transaction
 
 log = structlog.get_logger("webhooks")
 
@@ -53,8 +53,6 @@ COMPANY = 20
 # Seconds until the next attempt after the first, second, … one. After the last the delivery is dead.
 RETRY_SECONDS = [5, 30, 120, 600, 3600, 3 * 3600, 6 * 3600]
 MAX_ATTEMPTS = len(RETRY_SECONDS) + 1
-# "Program limit exceeded" is the delivery's fault and not the server's, though it is an OperationalError.
-TOO_MUCH = "54"
 
 # Materialized: within a join the planner may run the inner query once for each row, and its LIMIT with it.
 _CLAIM = """
@@ -197,7 +195,7 @@ def _process(delivery_ids: Sequence[int], *, live: bool, quiet: bool) -> None:
     try:
         _process_batch(delivery_ids, live, quiet)
     except Exception as error:
-        if isinstance(error, OperationalError) and not sqlstate(error).startswith(TOO_MUCH):
+        if concerns_all(error):
             raise
         if len(delivery_ids) == 1:
             log.exception("Webhook: delivery failed", delivery=delivery_ids[0])
@@ -269,7 +267,8 @@ def _mark(deliveries: Sequence[Delivery], failures: Failures, *, quiet: bool) ->
                 status,
                 because(RECEIVER_FAILED, "; ".join(text for lead_id in failed for text in failures[lead_id])),
             )
-            log.error("Webhook: delivery failed", delivery=delivery.id, status=str(status), leads=failed)
+            what = "is dead" if status == WebhookDelivery.Status.DEAD else "failed"
+            log.error(f"Webhook: delivery {what}", delivery=delivery.id, leads=failed)
         else:
             outcome = (WebhookDelivery.Status.PROCESSED, "")
         outcomes.append((delivery.source, str(outcome[0])))

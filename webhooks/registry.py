@@ -23,11 +23,6 @@ class Endpoint:
     concerns: Callable[[Collection[int], str], bool] = field(default=lambda pipelines, utm_source: False)
 
     @property
-    def app(self) -> str:
-        """Return the app that contributed it; "" for the account's own."""
-        return "" if not self.name else self.concerns.__module__.split(".")[0]
-
-    @property
     def path(self) -> str:
         """Return the URL's path, without a trailing slash."""
         return f"/webhook/amocrm/{self.name}".rstrip("/")

@@ -22,15 +22,16 @@ A receiver wears both decorators, the signal's outside:
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from django.db import transaction
-from django.db.utils import OperationalError
 from django.dispatch import Signal
 
 from webhooks.merge import DealState
 from webhooks.reasons import describe
+from webhooks.transient import concerns_all
 
 deals_changed = Signal()
 
@@ -42,7 +43,7 @@ def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failur
     """Run `handle(deals, live=…)` in a savepoint, and if it fails once more deal by deal (law 6).
 
     The receiver made of it returns {lead_id: [error]} of the deals that failed alone; the others' effects stand.
-    A deadlock, a serialization failure or a lost connection is raised: the whole batch is tried again.
+    A deadlock or a lost connection is raised (transient.concerns_all): the whole batch is tried again.
     """
 
     app = handle.__module__.split(".")[0]
@@ -59,10 +60,23 @@ def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failur
         return {lead_id: [failure] for lead_id, failure in one_by_one if failure is not None}
 
     receiver.handle = handle  # type: ignore[attr-defined]
+    receiver.app = app  # type: ignore[attr-defined]
     # Django would read the signature of `handle`, which takes no **kwargs, through __wrapped__.
     functools.update_wrapper(receiver, handle)
     del receiver.__wrapped__  # type: ignore[attr-defined]
     return receiver
+
+
+def receivers() -> list[Any]:
+    """Return what is connected to deals_changed, in the order of connection."""
+    references = [entry[1] for entry in deals_changed.receivers or ()]
+    called = [entry() if isinstance(entry, weakref.ReferenceType) else entry for entry in references]
+    return [receiver for receiver in called if receiver is not None]
+
+
+def apps() -> list[str]:
+    """Return the apps that can be meant alone (`only`), by name."""
+    return sorted({receiver.app for receiver in receivers() if hasattr(receiver, "app")})
 
 
 def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool) -> str | None:
@@ -70,9 +84,9 @@ def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool
     try:
         with transaction.atomic():
             handle(deals, live=live)
-    except OperationalError:
-        raise
     except Exception as error:
+        if concerns_all(error):
+            raise
         return f"{handle.__module__.split('.')[0]}: {describe(error)}".replace("\x00", "")[:500]
     return None
 

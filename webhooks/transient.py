@@ -1,4 +1,4 @@
-"""A transaction that is begun again when PostgreSQL ended it for another's sake: nobody's fault, and no attempt."""
+"""What PostgreSQL's errors are about, and a transaction that is begun again when it was ended for another's sake."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from django.db import OperationalError, transaction
 T = TypeVar("T")
 
 TRIES = 5
-# A serialization failure and a deadlock.
+# A serialization failure and a deadlock: nobody's fault, and no attempt.
 STATES = ("40001", "40P01")
+# Lost connections, rolled back transactions, no room or memory, a shutdown, the server's disk. What else comes as an
+# OperationalError (a statement that took too long, a lock not to be had, a text too large) is about what was asked.
+_OF_ALL = ("08", "40", "53", "57P", "58")
 
 
 def in_transaction(work: Callable[[], T]) -> T:
@@ -27,6 +30,14 @@ def in_transaction(work: Callable[[], T]) -> T:
                 raise
             time.sleep(random.uniform(0.01, 0.05) * attempt)  # noqa: S311
     raise AssertionError("the last try returns or raises")
+
+
+def concerns_all(error: BaseException) -> bool:
+    """Return whether an error is about the database or the whole transaction, and not about what was asked for."""
+    if not isinstance(error, OperationalError):
+        return False
+    state = sqlstate(error)
+    return not state or state.startswith(_OF_ALL)
 
 
 def sqlstate(error: OperationalError) -> str:

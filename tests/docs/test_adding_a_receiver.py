@@ -106,6 +106,7 @@ def test_it_makes_an_app_whose_receiver_gets_the_won_deal_posted_to_its_endpoint
         assert result.returncode == 0, said
     assert "Applying courses.0001_initial... OK" in said
     assert "4 passed" in said
+    assert "told courses of 0 deals" in said
 
     ruff = [sys.executable, "-m", "ruff", "check", "courses", "tests/courses", "--exclude", "migrations"]
     linted = subprocess.run(ruff, cwd=tmp_path, capture_output=True, text=True, timeout=60)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
 from tests import bodies
 from tests.webhooks.helpers import drain, due_now, store
@@ -234,6 +234,49 @@ def test_a_database_error_in_a_receiver_leaves_the_batch_usable(receiver: Any):
     drain()
     assert Sale.objects.count() == 1
     assert WebhookLog.objects.get().processing_status == "partial"
+
+
+@pytest.mark.parametrize(
+    ("statement", "text"),
+    [
+        ("SET LOCAL statement_timeout = 50; SELECT pg_sleep(5)", "statement timeout"),
+        ("DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '55P03'; END $$", "not now"),
+    ],
+)
+def test_a_statement_that_postgresql_gave_up_is_one_receivers_failure(receiver: Any, statement: str, text: str):
+    broken = True
+
+    def slow(deals: Sequence[DealState], *, live: bool) -> None:
+        if broken and any(deal.lead_id == 2 for deal in deals):
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+    receiver(slow)
+    for lead in (1, 2, 3):
+        store(bodies.hook(lead, at=T))
+    assert inbox.process_due() == 3
+    assert Sale.objects.count() == 3
+    assert list(WebhookLog.objects.order_by("lead_id").values_list("processing_status", flat=True)) == [
+        "success", "partial", "success",
+    ]  # fmt: skip
+    assert text in WebhookDelivery.objects.get(status=Status.FAILED).error_message
+    broken = False
+    due_now()
+    drain()
+    assert not WebhookDelivery.objects.exclude(status=Status.PROCESSED).exists()
+
+
+@pytest.mark.parametrize("state", ["08006", "40P01", "53200", "57P01", "58030"])
+def test_what_concerns_the_whole_database_is_no_deliverys_failure(receiver: Any, state: str):
+    def unlucky(deals: Sequence[DealState], *, live: bool) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"DO $$ BEGIN RAISE EXCEPTION 'the server' USING ERRCODE = '{state}'; END $$")
+
+    receiver(unlucky)
+    store(bodies.hook(1, at=T))
+    with pytest.raises(OperationalError, match="the server"):
+        inbox.process_due()
+    assert WebhookDelivery.objects.get().status == Status.RECEIVED
 
 
 def test_a_delivery_that_breaks_processing_is_found_among_good_ones(monkeypatch: pytest.MonkeyPatch):

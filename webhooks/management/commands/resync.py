@@ -7,7 +7,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webhooks import registry
+from webhooks import signals
 from webhooks.models import Deal
 from webhooks.progress import Progress
 from webhooks.replay import resync
@@ -20,8 +20,8 @@ class Command(BaseCommand):
     help = "Make one app's tables agree with every deal's state. Safe to interrupt and to run again."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Declare the app: any that contributed an endpoint."""
-        parser.add_argument("app", choices=sorted(endpoint.app for endpoint in registry.endpoints() if endpoint.app))
+        """Declare the app: any that follows the deals."""
+        parser.add_argument("app", choices=signals.apps())
         parser.add_argument("--after", type=int, default=0, metavar="LEAD_ID", help="go on after this deal")
 
     def handle(self, *args: Any, **options: Any) -> None:
