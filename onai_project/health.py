@@ -31,6 +31,16 @@ SELECT extract(epoch FROM statement_timestamp() - next_attempt_at) FROM webhook_
 WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp()
 ORDER BY next_attempt_at LIMIT 1
 """
+_OLDEST_PENDING = """
+SELECT extract(epoch FROM statement_timestamp() - min(received_at)) FROM webhook_deliveries
+WHERE status IN ('received', 'failed')
+"""
+# Claimed twice and still `received`: a worker died of it, or with it. Each claim puts off when it is due, so that a
+# worker that dies again and again leaves nothing due. Once may be a batch in work, of old ones put back by a person.
+_LEFT_BEHIND = """
+SELECT extract(epoch FROM statement_timestamp() - min(received_at)) FROM webhook_deliveries
+WHERE status = 'received' AND attempts > 1
+"""
 
 
 def live(request: HttpRequest) -> HttpResponse:
@@ -43,12 +53,12 @@ def ready(request: HttpRequest) -> HttpResponse:
     try:
         heartbeat = Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
         age = None if heartbeat is None else (datetime.now(UTC) - heartbeat).total_seconds()
-        overdue = oldest_due_seconds()
+        waiting = longest_wait_seconds()
         checks = {
             "database": "ok",
             "migrations": "ok" if _migrated() else "not applied: manage.py migrate",
             "worker": "ok" if age is not None and age < HEARTBEAT_SECONDS else f"no heartbeat for {age or '…'} s",
-            "queue": "ok" if overdue < OVERDUE_SECONDS else f"the oldest delivery is due for {overdue:.0f} s",
+            "queue": "ok" if waiting < OVERDUE_SECONDS else f"a delivery has been waiting for {waiting:.0f} s",
         }
     except DatabaseError as error:
         connection.close()
@@ -66,12 +76,21 @@ def metrics(request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
-def oldest_due_seconds() -> float:
-    """Return for how long the longest waiting delivery has been due; 0 where none is."""
+def longest_wait_seconds() -> float:
+    """Return for how long a delivery has waited in vain: due and not taken, or taken and never got through.
+
+    One that failed by itself and is to be tried again later does not count: if that never helps it ends dead, which has
+    an alarm of its own.
+    """
+    return max(_seconds(_OLDEST_DUE), _seconds(_LEFT_BEHIND))
+
+
+def _seconds(query: str) -> float:
+    """Return the number that a query finds; 0 where it finds none."""
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST_DUE)
+        cursor.execute(query)
         row = cursor.fetchone()
-        return float(row[0]) if row else 0.0
+        return float(row[0] or 0) if row else 0.0
 
 
 class _Collector:
@@ -101,7 +120,10 @@ class _Collector:
             waiting.add_metric([state], WebhookDelivery.objects.filter(status=state).count())
         yield waiting
         yield GaugeMetricFamily(
-            "webhook_oldest_due_seconds", "For how long the oldest delivery has been due", oldest_due_seconds()
+            "webhook_oldest_pending_seconds", "Age of the oldest delivery not processed", _seconds(_OLDEST_PENDING)
+        )
+        yield GaugeMetricFamily(
+            "webhook_oldest_due_seconds", "For how long the oldest delivery has been due", _seconds(_OLDEST_DUE)
         )
 
         since = datetime.now(UTC) - timedelta(days=1)
