@@ -204,6 +204,51 @@ def test_what_still_waits_is_left_to_the_worker_which_tells_people():
     assert SalesNotification.objects.count() == 1
 
 
+@pytest.fixture
+def failed_sale(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A deal that came, and its sale, which failed for a broken receiver. The receiver is mended by now."""
+    told = [
+        bodies.hook(1, at=NOW - 9, status=bodies.OPEN, price=5, utm_source="kenesary"),
+        bodies.hook(1, at=NOW, action="update", price=5, utm_source="kenesary"),
+    ]
+    with monkeypatch.context() as broken:
+        ids = []
+        for body in told:
+            ids.append(WebhookDelivery.objects.create(source="amocrm", content_type=bodies.FORM, body=body).pk)
+            inbox.process_due()
+            broken.setattr("traffic.receivers.converge_sales", lambda *_, **__: 1 / 0)
+    assert list(WebhookDelivery.objects.order_by("pk").values_list("status", flat=True)) == ["processed", "failed"]
+    return ids
+
+
+@pytest.mark.parametrize("scope", [["--all"], ["--lead", "1"]])
+def test_what_failed_is_left_to_the_worker_which_tells_people(failed_sale: list[int], scope: list[str]):
+    out = command("replay_webhooks", *scope)
+    assert out.startswith("2 are left out, for they failed")
+    assert "0 deliveries" in out
+    assert not Sale.objects.exists()
+    WebhookDelivery.objects.filter(status="failed").update(next_attempt_at=datetime.now(UTC))
+    while inbox.process_due():
+        pass
+    assert (Sale.objects.count(), SalesNotification.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize("named", [["--status", "failed"], ["--id", "{}"]])
+def test_what_failed_is_replayed_when_it_is_named_and_nobody_is_told(failed_sale: list[int], named: list[str]):
+    out = command("replay_webhooks", *(word.format(failed_sale[1]) for word in named))
+    assert out.startswith("1 deliveries")
+    assert (Sale.objects.count(), SalesNotification.objects.count()) == (1, 0)
+
+
+def test_what_failed_in_a_replay_is_counted_and_taken_by_the_next(monkeypatch: pytest.MonkeyPatch, history: list[int]):
+    with monkeypatch.context() as broken:
+        broken.setattr("traffic.receivers.converge_sales", lambda *_, **__: 1 / 0)
+        assert "11 of them failed, dead or invalid" in command("replay_webhooks", "--all")
+    out = command("replay_webhooks", "--all")
+    assert out.startswith("12 deliveries")
+    assert "1 of them failed, dead or invalid" in out
+
+
 def test_what_fails_in_a_replay_is_tried_again_and_told_by_no_message(monkeypatch: pytest.MonkeyPatch):
     delivery = WebhookDelivery.objects.create(
         source="amocrm", content_type=bodies.FORM, body=bodies.hook(1, at=NOW, price=5, utm_source="kenesary")
