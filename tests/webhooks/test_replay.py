@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -143,12 +144,36 @@ def test_ctrl_c_says_where_to_go_on(history: list[int], monkeypatch: pytest.Monk
         command(name, *(["traffic"] if name == "resync" else ["--all"]))
 
 
-def test_a_batch_that_cannot_reach_the_database_ends_the_replay(history: list[int], monkeypatch: pytest.MonkeyPatch):
-    def away(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("the server is away")
+@pytest.mark.parametrize("name", ["replay_webhooks", "resync"])
+def test_a_database_that_goes_away_says_where_to_go_on(history: list[int], monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(inbox, "BATCH", 5)
+    function = "webhooks.replay." + ("inbox.process" if name == "replay_webhooks" else "tell")
+    calls = iter(range(9))
 
-    monkeypatch.setattr(inbox, "process", away)
-    with pytest.raises(OperationalError, match="away"):
+    def away_at_last(*args: Any, **kwargs: Any) -> Any:
+        if next(calls):
+            raise OperationalError("the server is away")
+        return {}, 0
+
+    monkeypatch.setattr(function, away_at_last)
+    monkeypatch.setattr("webhooks.replay.GIVEN", 0)
+    last = 5 if name == "resync" else history[4]
+    with pytest.raises(CommandError, match=rf"server is away\): ended after 5 of \d+; .* --after {last}$"):
+        command(name, *(["traffic"] if name == "resync" else ["--all"]))
+
+
+def test_a_killed_second_process_says_where_to_go_on(history: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inbox, "BATCH", 5)
+    submit = ProcessPoolExecutor.submit
+
+    def submit_and_kill(pool: ProcessPoolExecutor, *work: Any) -> Any:
+        future = submit(pool, *work)
+        for process in pool._processes.values():
+            process.kill()
+        return future
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_kill)
+    with pytest.raises(CommandError, match=rf"second process was killed.* after 5 of 12; .* --after {history[4]}$"):
         command("replay_webhooks", "--all")
 
 
