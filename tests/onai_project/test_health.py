@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.db import connection
+from django.db.models import Count
 from django.test import Client
 
 from onai_project import health
 from onai_project.alarms import queue
 from tests import bodies
+from traffic.models import SalesNotification
 from webhooks import inbox, pulse
 from webhooks.models import Counter, Heartbeat, WebhookDelivery
 
@@ -157,6 +160,29 @@ def test_metrics_tell_what_happened(client: Client, settings: Any):
     assert metric(text, "webhook_processing_seconds_count") == 2
     assert metric(text, "webhook_processing_seconds_sum") > 0
     assert 'worker_heartbeat_timestamp_seconds{loop="inbox"}' in text
+
+
+def test_the_messages_of_a_day_are_counted_without_those_of_years():
+    sent = SalesNotification.objects.create(lead_id=0, sale_date=datetime.now(UTC), notification_status="sent")
+    given = {"lead_id": "n", "created_at": "now() - (200000 - n) * interval '5 minutes'"}
+    columns = [str(field.column) for field in SalesNotification._meta.concrete_fields if field.column != "id"]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"INSERT INTO sales_notifications ({', '.join(columns)}) "
+            f"SELECT {', '.join(given.get(name, name) for name in columns)} "
+            f"FROM sales_notifications CROSS JOIN generate_series(1, 200000) AS n ORDER BY n"
+        )
+        sent.delete()
+        cursor.execute("SELECT brin_summarize_new_values('salesnotification_created')")  # as autovacuum does
+        cursor.execute("ANALYZE sales_notifications")
+        cursor.execute("SELECT relpages FROM pg_class WHERE relname = 'sales_notifications'")
+        (pages,) = cursor.fetchone()
+    recent = SalesNotification.objects.filter(created_at__gte=datetime.now(UTC) - timedelta(days=1))
+    counts = recent.values_list("notification_status").annotate(Count("pk")).order_by()
+    assert list(counts) == [("sent", 288)]
+    plan = json.loads(counts.explain(format="json", analyze=True, buffers=True))[0]["Plan"]
+    assert "salesnotification_created" in json.dumps(plan)
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < pages / 10
 
 
 def test_counts_add_up_over_beats(monkeypatch: pytest.MonkeyPatch):
