@@ -14,7 +14,7 @@ from notifications.alarms import register
 from notifications.models import OutboxMessage, TelegramChat
 from notifications.outbox import outbox_models
 from notifications.telegram import TOKEN_REFUSED
-from onai_project.health import HEARTBEAT_SECONDS, OVERDUE_SECONDS, oldest_due_seconds
+from onai_project.health import HEARTBEAT_SECONDS, OVERDUE_SECONDS, longest_wait_seconds
 from onai_project.stored_reasons import reason_text
 from webhooks.amocrm import api
 from webhooks.models import NO_HOOKS, ApiState, Heartbeat, ReconciliationFinding, WebhookDelivery, WebhookRefusal
@@ -65,13 +65,14 @@ def refused() -> str:
 
 @register("queue", gettext_lazy("The queue moves"))
 def queue() -> str:
-    """Say so when a delivery has been due for over a minute."""
-    overdue = oldest_due_seconds()
-    if overdue < OVERDUE_SECONDS:
+    """Say so when a delivery has been due for over a minute, or a worker dies again and again before it is through."""
+    waiting = longest_wait_seconds()
+    if waiting < OVERDUE_SECONDS:
         return ""
-    return _("A delivery has been waiting for %(minutes)d min. Is the worker running, has it too much to do?") % {
-        "minutes": overdue // 60
-    }
+    return _(
+        "A delivery has been waiting for %(minutes)d min. Is the worker running, does it start again and again, has it "
+        "too much to do?"
+    ) % {"minutes": waiting // 60}
 
 
 @register("worker", gettext_lazy("The worker is alive"))

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 from django.conf import settings
 from django.core.cache import cache
 from django.db import DatabaseError, connection
@@ -20,6 +21,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from notifications.outbox import outbox_models
 from webhooks.models import Counter, Heartbeat, WebhookDelivery, WebhookRefusal
+from webhooks.store import NotStored
+from webhooks.store import _Deadline as Deadline
 
 # A worker beats every 2 s; a batch takes less than a second.
 HEARTBEAT_SECONDS = 15
@@ -31,6 +34,16 @@ SELECT extract(epoch FROM statement_timestamp() - next_attempt_at) FROM webhook_
 WHERE status IN ('received', 'failed') AND next_attempt_at <= statement_timestamp()
 ORDER BY next_attempt_at LIMIT 1
 """
+_OLDEST_PENDING = """
+SELECT extract(epoch FROM statement_timestamp() - min(received_at)) FROM webhook_deliveries
+WHERE status IN ('received', 'failed')
+"""
+# Claimed twice and still `received`: a worker died of it, or with it. Each claim puts off when it is due, so that a
+# worker that dies again and again leaves nothing due. Once may be a batch in work, of old ones put back by a person.
+_LEFT_BEHIND = """
+SELECT extract(epoch FROM statement_timestamp() - min(received_at)) FROM webhook_deliveries
+WHERE status = 'received' AND attempts > 1
+"""
 
 
 def live(request: HttpRequest) -> HttpResponse:
@@ -39,17 +52,25 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def ready(request: HttpRequest) -> HttpResponse:
-    """200 when deliveries are taken and worked on, else 503; either says what is well and what is not."""
+    """200 when deliveries are taken and worked on, else 503; either says what is well and what is not.
+
+    A database that hangs is away after a second, or two where the connection must be opened first.
+    """
     try:
-        heartbeat = Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
+        _reach_database()
+        with Deadline(connection.connection.pgconn):
+            heartbeat = Heartbeat.objects.order_by("-seen_at").values_list("seen_at", flat=True).first()
+            waiting = longest_wait_seconds()
         age = None if heartbeat is None else (datetime.now(UTC) - heartbeat).total_seconds()
-        overdue = oldest_due_seconds()
         checks = {
             "database": "ok",
             "migrations": "ok" if _migrated() else "not applied: manage.py migrate",
             "worker": "ok" if age is not None and age < HEARTBEAT_SECONDS else f"no heartbeat for {age or '…'} s",
-            "queue": "ok" if overdue < OVERDUE_SECONDS else f"the oldest delivery is due for {overdue:.0f} s",
+            "queue": "ok" if waiting < OVERDUE_SECONDS else f"a delivery has been waiting for {waiting:.0f} s",
         }
+    except NotStored as error:
+        connection.close()
+        checks = {"database": f"hangs: {error}"}
     except DatabaseError as error:
         connection.close()
         checks = {"database": f"away: {type(error).__name__}"}
@@ -58,20 +79,47 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Return Prometheus' text. 403 for whoever is neither on this machine nor has METRICS_TOKEN."""
+    """Return Prometheus' text. 403 for whoever is neither on this machine nor has METRICS_TOKEN; 503: no database."""
     if not _may_read_metrics(request):
         return HttpResponse("set METRICS_TOKEN and send it as Authorization: Bearer …\n", status=403)
-    registry = CollectorRegistry()
-    registry.register(_Collector())
-    return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    try:
+        registry = CollectorRegistry()
+        registry.register(_Collector())  # collects, to learn the names
+        return HttpResponse(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    except DatabaseError as error:
+        connection.close()
+        return HttpResponse(f"the database is away: {type(error).__name__}\n", content_type="text/plain", status=503)
 
 
-def oldest_due_seconds() -> float:
-    """Return for how long the longest waiting delivery has been due; 0 where none is."""
+def _reach_database() -> None:
+    """Have a connection that answers; open a stale one again. Raises NotStored when the server hangs.
+
+    Django's own look at a stale connection would take a server that hangs for one that is gone, and wait once more.
+    """
+    connection.ensure_connection()
+    try:
+        with Deadline(connection.connection.pgconn):
+            connection.connection.execute("SELECT 1")
+    except psycopg.Error:
+        connection.close()
+        connection.ensure_connection()
+
+
+def longest_wait_seconds() -> float:
+    """Return for how long a delivery has waited in vain: due and not taken, or taken and never got through.
+
+    One that failed by itself and is to be tried again later does not count: if that never helps it ends dead, which has
+    an alarm of its own.
+    """
+    return max(_seconds(_OLDEST_DUE), _seconds(_LEFT_BEHIND))
+
+
+def _seconds(query: str) -> float:
+    """Return the number that a query finds; 0 where it finds none."""
     with connection.cursor() as cursor:
-        cursor.execute(_OLDEST_DUE)
+        cursor.execute(query)
         row = cursor.fetchone()
-        return float(row[0]) if row else 0.0
+        return float(row[0] or 0) if row else 0.0
 
 
 class _Collector:
@@ -101,7 +149,10 @@ class _Collector:
             waiting.add_metric([state], WebhookDelivery.objects.filter(status=state).count())
         yield waiting
         yield GaugeMetricFamily(
-            "webhook_oldest_due_seconds", "For how long the oldest delivery has been due", oldest_due_seconds()
+            "webhook_oldest_pending_seconds", "Age of the oldest delivery not processed", _seconds(_OLDEST_PENDING)
+        )
+        yield GaugeMetricFamily(
+            "webhook_oldest_due_seconds", "For how long the oldest delivery has been due", _seconds(_OLDEST_DUE)
         )
 
         since = datetime.now(UTC) - timedelta(days=1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import InterfaceError, OperationalError
 
 WIDTH = 30
 
@@ -37,14 +39,24 @@ class Progress:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """End the line; on Ctrl-C say where to go on. Raises CommandError then."""
+        """End the line; say where to go on, on Ctrl-C or when the database or a second process is gone.
+
+        Raises CommandError then.
+        """
         try:
             yield
         except KeyboardInterrupt:
-            raise CommandError(
-                f"interrupted after {self.done} of {self.total}; what is done stays done. "
-                + (f"Go on with the same command and --after {self.last}" if self.done else "Nothing was done yet")
-            ) from None
+            raise self._interrupted("interrupted") from None
+        except BrokenProcessPool as error:
+            raise self._interrupted("the second process was killed, out of memory perhaps: ended") from error
+        except (OperationalError, InterfaceError) as error:
+            raise self._interrupted(f"the database failed ({str(error).strip()}): ended") from error
         finally:
             if self.done:
                 self.stream.write("")
+
+    def _interrupted(self, what: str) -> CommandError:
+        return CommandError(
+            f"{what} after {self.done} of {self.total}; what is done stays done. "
+            + (f"Go on with the same command and --after {self.last}" if self.done else "Nothing was done yet")
+        )

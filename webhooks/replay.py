@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from webhooks import inbox, second_process
 from webhooks.deals import lock_deals
@@ -45,6 +45,18 @@ def select_deliveries(
     if until:
         deliveries = deliveries.filter(received_at__lt=until)
     return deliveries
+
+
+def untold() -> Q:
+    """Return what failed when it came, and whatever else tells of the same deals: the worker tries it again.
+
+    Until then it is news: by a replay its sale would be there and nobody told. What failed quietly is told by none.
+    """
+    failed = WebhookDelivery.objects.filter(status=WebhookDelivery.Status.FAILED, quiet=False)
+    leads = WebhookLog.objects.filter(delivery__in=failed, lead_id__isnull=False).values("lead_id")
+    # Read once: each batch of a replay would look for them in the whole log.
+    others = list(WebhookLog.objects.filter(lead_id__in=leads).values_list("delivery", flat=True).distinct())
+    return Q(status=WebhookDelivery.Status.FAILED, quiet=False) | Q(pk__in=others)
 
 
 def replay(deliveries: QuerySet[WebhookDelivery], *, after: int = 0) -> Iterator[tuple[int, int]]:

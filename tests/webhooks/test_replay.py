@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from typing import Any
@@ -143,12 +144,36 @@ def test_ctrl_c_says_where_to_go_on(history: list[int], monkeypatch: pytest.Monk
         command(name, *(["traffic"] if name == "resync" else ["--all"]))
 
 
-def test_a_batch_that_cannot_reach_the_database_ends_the_replay(history: list[int], monkeypatch: pytest.MonkeyPatch):
-    def away(*args: Any, **kwargs: Any) -> None:
-        raise OperationalError("the server is away")
+@pytest.mark.parametrize("name", ["replay_webhooks", "resync"])
+def test_a_database_that_goes_away_says_where_to_go_on(history: list[int], monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(inbox, "BATCH", 5)
+    function = "webhooks.replay." + ("inbox.process" if name == "replay_webhooks" else "tell")
+    calls = iter(range(9))
 
-    monkeypatch.setattr(inbox, "process", away)
-    with pytest.raises(OperationalError, match="away"):
+    def away_at_last(*args: Any, **kwargs: Any) -> Any:
+        if next(calls):
+            raise OperationalError("the server is away")
+        return {}, 0
+
+    monkeypatch.setattr(function, away_at_last)
+    monkeypatch.setattr("webhooks.replay.GIVEN", 0)
+    last = 5 if name == "resync" else history[4]
+    with pytest.raises(CommandError, match=rf"server is away\): ended after 5 of \d+; .* --after {last}$"):
+        command(name, *(["traffic"] if name == "resync" else ["--all"]))
+
+
+def test_a_killed_second_process_says_where_to_go_on(history: list[int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(inbox, "BATCH", 5)
+    submit = ProcessPoolExecutor.submit
+
+    def submit_and_kill(pool: ProcessPoolExecutor, *work: Any) -> Any:
+        future = submit(pool, *work)
+        for process in pool._processes.values():
+            process.kill()
+        return future
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", submit_and_kill)
+    with pytest.raises(CommandError, match=rf"second process was killed.* after 5 of 12; .* --after {history[4]}$"):
         command("replay_webhooks", "--all")
 
 
@@ -202,6 +227,51 @@ def test_what_still_waits_is_left_to_the_worker_which_tells_people():
     while inbox.process_due():
         pass
     assert SalesNotification.objects.count() == 1
+
+
+@pytest.fixture
+def failed_sale(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A deal that came, and its sale, which failed for a broken receiver. The receiver is mended by now."""
+    told = [
+        bodies.hook(1, at=NOW - 9, status=bodies.OPEN, price=5, utm_source="kenesary"),
+        bodies.hook(1, at=NOW, action="update", price=5, utm_source="kenesary"),
+    ]
+    with monkeypatch.context() as broken:
+        ids = []
+        for body in told:
+            ids.append(WebhookDelivery.objects.create(source="amocrm", content_type=bodies.FORM, body=body).pk)
+            inbox.process_due()
+            broken.setattr("traffic.receivers.converge_sales", lambda *_, **__: 1 / 0)
+    assert list(WebhookDelivery.objects.order_by("pk").values_list("status", flat=True)) == ["processed", "failed"]
+    return ids
+
+
+@pytest.mark.parametrize("scope", [["--all"], ["--lead", "1"]])
+def test_what_failed_is_left_to_the_worker_which_tells_people(failed_sale: list[int], scope: list[str]):
+    out = command("replay_webhooks", *scope)
+    assert out.startswith("2 are left out, for they failed")
+    assert "0 deliveries" in out
+    assert not Sale.objects.exists()
+    WebhookDelivery.objects.filter(status="failed").update(next_attempt_at=datetime.now(UTC))
+    while inbox.process_due():
+        pass
+    assert (Sale.objects.count(), SalesNotification.objects.count()) == (1, 1)
+
+
+@pytest.mark.parametrize("named", [["--status", "failed"], ["--id", "{}"]])
+def test_what_failed_is_replayed_when_it_is_named_and_nobody_is_told(failed_sale: list[int], named: list[str]):
+    out = command("replay_webhooks", *(word.format(failed_sale[1]) for word in named))
+    assert out.startswith("1 deliveries")
+    assert (Sale.objects.count(), SalesNotification.objects.count()) == (1, 0)
+
+
+def test_what_failed_in_a_replay_is_counted_and_taken_by_the_next(monkeypatch: pytest.MonkeyPatch, history: list[int]):
+    with monkeypatch.context() as broken:
+        broken.setattr("traffic.receivers.converge_sales", lambda *_, **__: 1 / 0)
+        assert "11 of them failed, dead or invalid" in command("replay_webhooks", "--all")
+    out = command("replay_webhooks", "--all")
+    assert out.startswith("12 deliveries")
+    assert "1 of them failed, dead or invalid" in out
 
 
 def test_what_fails_in_a_replay_is_tried_again_and_told_by_no_message(monkeypatch: pytest.MonkeyPatch):

@@ -14,7 +14,7 @@ from webhooks.models import Source, WebhookDelivery, WebhookLog
 from webhooks.moments import read_moment
 from webhooks.progress import Progress
 from webhooks.reasons import WORKER_DIED, because
-from webhooks.replay import replay, select_deliveries
+from webhooks.replay import replay, select_deliveries, untold
 
 
 class Command(BaseCommand):
@@ -53,6 +53,14 @@ class Command(BaseCommand):
         if not options["id"] and (left_out := deliveries.filter(deadly).count()):
             deliveries = deliveries.exclude(deadly)
             self.stdout.write(f"{left_out} are left out, for they kill the process that reads them: name them by --id")
+        if not options["id"] and WebhookDelivery.Status.FAILED not in (options["status"] or []):
+            news = untold()
+            if left_out := deliveries.filter(news).count():
+                deliveries = deliveries.exclude(news)
+                self.stdout.write(
+                    f"{left_out} are left out, for they failed, or tell of a deal of which one failed: the worker "
+                    "tries that again and tells people. Name them by --id or --status failed to tell nobody"
+                )
         total = deliveries.count()
         self.stdout.write(f"{total} deliveries")
         if unreadable := deliveries.filter(body__isnull=True).count():
