@@ -21,8 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from notifications.outbox import outbox_models
 from webhooks.models import Counter, Heartbeat, WebhookDelivery, WebhookRefusal
-from webhooks.store import NotStored
-from webhooks.store import _Deadline as Deadline
+from webhooks.store import Deadline, NotStored
 
 # A worker beats every 2 s; a batch takes less than a second.
 HEARTBEAT_SECONDS = 15

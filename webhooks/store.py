@@ -145,7 +145,7 @@ def _ask_until_it_answers() -> None:
         time.sleep(WATCH_SECONDS)
         try:
             connection.ensure_connection()
-            with _Deadline(connection.connection.pgconn):
+            with Deadline(connection.connection.pgconn):
                 connection.connection.execute("SELECT 1")
             is_hanging = False
         except _Hanging:
@@ -164,7 +164,7 @@ def _insert(rows: Sequence[Values]) -> list[int]:
         session.execute("SELECT 1")  # a caller's transaction: psycopg begins it with the first statement of its own
     count = len(rows)
     name = b"store_%d" % count
-    with _Deadline(session.pgconn):
+    with Deadline(session.pgconn):
         prepared = _prepared.setdefault(session, set())
         if count not in prepared:
             _check(session.pgconn.prepare(name, _insert_sql(count)))
@@ -188,7 +188,7 @@ def _check(result: Any) -> Any:
     return result
 
 
-class _Deadline:
+class Deadline:
     """Within it libpq's calls on this connection end after ANSWER_SECONDS. Raises _Hanging where they were ended."""
 
     _waiting: ClassVar[dict[Any, float]] = {}
@@ -202,7 +202,7 @@ class _Deadline:
         with self._lock:
             self._waiting[self.pgconn] = time.monotonic() + ANSWER_SECONDS
             if not self._watch.is_alive():  # the first delivery of this process
-                _Deadline._watch = threading.Thread(target=self._cut_off_forever, daemon=True, name="store-watch")
+                Deadline._watch = threading.Thread(target=self._cut_off_forever, daemon=True, name="store-watch")
                 self._watch.start()
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
@@ -228,7 +228,7 @@ def count_refusal(source: Source, reason: WebhookRefusal.Reason) -> None:
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
     try:
         connection.ensure_connection()
-        with _Deadline(connection.connection.pgconn), connection.cursor() as cursor:
+        with Deadline(connection.connection.pgconn), connection.cursor() as cursor:
             cursor.execute(_REFUSED, [hour, str(source), str(reason)])
     except (DatabaseError, psycopg.Error, NotStored):
         connection.close()
