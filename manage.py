@@ -50,7 +50,7 @@ def write_env_file() -> None:
     new = ENV_FILE.with_name(f".env.{os.getpid()}")
     new.touch(mode=0o600)
     new.write_text(
-        "# Written by `make run` for this machine. .env.example and docs/operations.md list what else there is.\n"
+        "# Written by `make run` for this machine. .env.example and the README list what else there is.\n"
         f"DEBUG=on\nSECRET_KEY={secrets.token_urlsafe(50)}\n"
     )
     try:

@@ -1,6 +1,6 @@
 """All settings, read from the environment; production refuses to start without what it cannot guess.
 
-`.env` beside manage.py is read when it exists (`make run` writes it). docs/operations.md lists every name.
+`.env` beside manage.py is read when it exists (`make run` writes it). The README lists every name.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 
 from webhooks.amocrm.events import UTM_NAMES, WON
 
-# What a column may be; the first three every row must have.
+# What a column may be, and what every row must have.
 FIELDS = ("lead_id", "sale_date", "price", "name", "pipeline_id", *UTM_NAMES)
 REQUIRED = ("lead_id", "sale_date")
 # What AmoCRM gives to deals, and what the database can hold.
