@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
@@ -119,10 +119,24 @@ def test_what_was_committed_late_is_found_when_a_hand_looks_at_all_of_the_queue(
         elif not found and Sale.objects.count() == 2:
             found.append(rest)
         if rest == 2:
-            clock += inbox.WHOLE_SECONDS
+            clock += 30
 
     inbox.run(Turns(5, at_rest), is_spare=is_spare)
     assert found == [3]
+
+
+def test_what_was_committed_a_little_late_is_claimed_at_the_next_turn():
+    begun = datetime.now(UTC)
+    sales: list[int] = []
+
+    def at_rest(rest: int) -> None:
+        sales.append(Sale.objects.count())
+        late = store(bodies.hook(1 + rest, at=T))
+        WebhookDelivery.objects.filter(pk=late.pk).update(next_attempt_at=begun - timedelta(seconds=0.5 * rest))
+
+    WebhookDelivery.objects.filter(pk=store(bodies.hook(1, at=T)).pk).update(next_attempt_at=begun)
+    inbox.run(Turns(3, at_rest))
+    assert sales == [1, 2, 3]
 
 
 def test_what_arrives_after_a_claim_is_claimed_at_the_next_turn():
