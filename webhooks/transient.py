@@ -14,9 +14,10 @@ T = TypeVar("T")
 TRIES = 5
 # A serialization failure and a deadlock: nobody's fault, and no attempt.
 STATES = ("40001", "40P01")
-# Lost connections, rolled back transactions, no room or memory, a shutdown, the server's disk. What else comes as an
-# OperationalError (a statement that took too long, a lock not to be had, a text too large) is about what was asked.
-_OF_ALL = ("08", "40", "53", "57P", "58")
+# Lost connections, rolled back transactions, no room, memory or connection left, a shutdown, the server's disk. What
+# else comes as an OperationalError (a statement that took too long or too much room, a lock not to be had, a file of an
+# extension that is missing) is about what was asked.
+_OF_ALL = ("08", "40", "53000", "53100", "53200", "53300", "57P", "58000", "58030")
 
 
 def in_transaction(work: Callable[[], T]) -> T:

@@ -241,6 +241,8 @@ def test_a_database_error_in_a_receiver_leaves_the_batch_usable(receiver: Any):
     [
         ("SET LOCAL statement_timeout = 50; SELECT pg_sleep(5)", "statement timeout"),
         ("DO $$ BEGIN RAISE EXCEPTION 'not now' USING ERRCODE = '55P03'; END $$", "not now"),
+        ("DO $$ BEGIN RAISE EXCEPTION 'temp_file_limit' USING ERRCODE = '53400'; END $$", "temp_file_limit"),
+        ("DO $$ BEGIN RAISE EXCEPTION '$libdir/its' USING ERRCODE = '58P01'; END $$", "$libdir/its"),
     ],
 )
 def test_a_statement_that_postgresql_gave_up_is_one_receivers_failure(receiver: Any, statement: str, text: str):
@@ -266,7 +268,7 @@ def test_a_statement_that_postgresql_gave_up_is_one_receivers_failure(receiver: 
     assert not WebhookDelivery.objects.exclude(status=Status.PROCESSED).exists()
 
 
-@pytest.mark.parametrize("state", ["08006", "40P01", "53200", "57P01", "58030"])
+@pytest.mark.parametrize("state", ["08006", "40001", "40P01", "53100", "53200", "53300", "57P01", "57P03", "58030"])
 def test_what_concerns_the_whole_database_is_no_deliverys_failure(receiver: Any, state: str):
     def unlucky(deals: Sequence[DealState], *, live: bool) -> None:
         with connection.cursor() as cursor:
@@ -275,6 +277,17 @@ def test_what_concerns_the_whole_database_is_no_deliverys_failure(receiver: Any,
     receiver(unlucky)
     store(bodies.hook(1, at=T))
     with pytest.raises(OperationalError, match="the server"):
+        inbox.process_due()
+    assert WebhookDelivery.objects.get().status == Status.RECEIVED
+
+
+def test_a_connection_that_is_lost_is_no_deliverys_failure(receiver: Any):
+    def unlucky(deals: Sequence[DealState], *, live: bool) -> None:
+        raise OperationalError("consuming input failed")  # the driver's own: no SQLSTATE
+
+    receiver(unlucky)
+    store(bodies.hook(1, at=T))
+    with pytest.raises(OperationalError, match="consuming"):
         inbox.process_due()
     assert WebhookDelivery.objects.get().status == Status.RECEIVED
 
@@ -298,7 +311,12 @@ def test_a_delivery_that_breaks_processing_is_found_among_good_ones(monkeypatch:
     assert bad.error_message == "processing failed: ValueError: poison"
 
 
-def test_a_delivery_that_is_too_much_for_the_database_is_found_among_good_ones(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    "statement", ["SELECT repeat('ab', 1000000000)", "SET LOCAL statement_timeout = 50; SELECT pg_sleep(5)"]
+)
+def test_a_delivery_that_is_too_much_for_the_database_is_found_among_good_ones(
+    monkeypatch: pytest.MonkeyPatch, statement: str
+):
     for lead in range(1, 12):
         store(bodies.hook(lead, at=T))
     whole = deliveries.lock_deliveries
@@ -307,7 +325,7 @@ def test_a_delivery_that_is_too_much_for_the_database_is_found_among_good_ones(m
     def locked(ids: Sequence[int]) -> Any:
         if seventh in ids:
             with connection.cursor() as cursor:
-                cursor.execute("SELECT repeat('ab', 1000000000)")
+                cursor.execute(statement)
         return whole(ids)
 
     monkeypatch.setattr(inbox, "lock_deliveries", locked)
