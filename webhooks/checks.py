@@ -22,7 +22,7 @@ def check_receivers(**kwargs: Any) -> list[CheckMessage]:
 
 def _check(receiver: Any) -> CheckMessage | None:
     handle = getattr(receiver, "handle", None)
-    function = handle or receiver
+    function = signals.written(handle or receiver)
     name = f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
     try:
         if handle:
@@ -32,7 +32,7 @@ def _check(receiver: Any) -> CheckMessage | None:
     except TypeError as error:
         return Error(f"{name} cannot take what deals_changed sends: {error}.", hint=_HINT, id="webhooks.E001")
     kinds = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-    if any(is_kind(function) for is_kind in kinds):
+    if any(is_kind(called) for is_kind in kinds for called in (function, type(function).__call__)):
         what = "is async or a generator: it would be called and never run"
         return Error(f"{name} {what}.", hint=_HINT, id="webhooks.E002")
     if not handle:

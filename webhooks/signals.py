@@ -46,17 +46,17 @@ def deal_by_deal_on_failure(handle: Callable[..., None]) -> Callable[..., Failur
     A deadlock or a lost connection is raised (transient.concerns_all): the whole batch is tried again.
     """
 
-    app = handle.__module__.split(".")[0]
+    app = written(handle).__module__.split(".")[0]
 
     def receiver(sender: Any, deals: Sequence[DealState], live: bool, only: str | None = None, **_: Any) -> Failures:
         if only not in (None, app):
             return {}
-        failure = _attempt(handle, deals, live)
+        failure = _attempt(handle, app, deals, live)
         if failure is None:
             return {}
         if len(deals) == 1:
             return {deals[0].lead_id: [failure]}
-        one_by_one = ((deal.lead_id, _attempt(handle, [deal], live)) for deal in deals)
+        one_by_one = ((deal.lead_id, _attempt(handle, app, [deal], live)) for deal in deals)
         return {lead_id: [failure] for lead_id, failure in one_by_one if failure is not None}
 
     receiver.handle = handle  # type: ignore[attr-defined]
@@ -79,7 +79,14 @@ def apps() -> list[str]:
     return sorted({receiver.app for receiver in receivers() if hasattr(receiver, "app")})
 
 
-def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool) -> str | None:
+def written(handle: Any) -> Any:
+    """Return what an app wrote: of a functools.partial, which bears no name of its own, what it calls."""
+    while isinstance(handle, functools.partial):
+        handle = handle.func
+    return handle
+
+
+def _attempt(handle: Callable[..., None], app: str, deals: Sequence[DealState], live: bool) -> str | None:
     """Return None when `handle` succeeded, else what it raised; its writes are then rolled back."""
     try:
         with transaction.atomic():
@@ -87,7 +94,7 @@ def _attempt(handle: Callable[..., None], deals: Sequence[DealState], live: bool
     except Exception as error:
         if concerns_all(error):
             raise
-        return f"{handle.__module__.split('.')[0]}: {describe(error)}".replace("\x00", "")[:500]
+        return f"{app}: {describe(error)}".replace("\x00", "")[:500]
     return None
 
 
