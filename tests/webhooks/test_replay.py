@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -16,10 +17,12 @@ from referrals.models import Earning
 from tests import bodies
 from traffic.models import Sale, SalesNotification
 from webhooks import inbox
+from webhooks.merge import DealState
 from webhooks.models import Source, WebhookDelivery, WebhookLog
 from webhooks.reasons import WORKER_DIED, because
 from webhooks.replay import replay, resync, select_deliveries
 from webhooks.retention import drop_bodies
+from webhooks.signals import deal_by_deal_on_failure, deals_changed
 from webhooks.tasks import drop_old_bodies
 
 # Replay has connections of its own, which see only what is committed.
@@ -131,6 +134,27 @@ def test_replay_yields_in_order_and_resync_too(history: list[int], monkeypatch: 
     assert list(replay(select_deliveries(), after=history[4])) == [(5, history[9]), (2, history[11])]
     assert list(resync("traffic")) == [(5, 5, {}), (4, 9, {})]
     assert list(resync("traffic", after=5)) == [(4, 9, {})]
+
+
+def test_an_app_without_an_endpoint_is_resynced_and_it_alone(history: list[int]):
+    told: list[int] = []
+
+    def keep_places(deals: Sequence[DealState], *, live: bool) -> None:
+        assert not live
+        told.extend(deal.lead_id for deal in deals)
+
+    keep_places.__module__ = "courses.receivers"
+    receiver = deal_by_deal_on_failure(keep_places)
+    Sale.objects.all().delete()
+    deals_changed.connect(receiver, weak=False)
+    try:
+        assert "told courses of 9 deals" in command("resync", "courses")
+        with pytest.raises(CommandError, match=r"invalid choice: 'webhooks' .*courses.*referrals.*traffic"):
+            command("resync", "webhooks")
+    finally:
+        deals_changed.disconnect(receiver)
+    assert told == list(range(1, 10))
+    assert not Sale.objects.exists()
 
 
 @pytest.mark.parametrize("name", ["replay_webhooks", "resync"])
