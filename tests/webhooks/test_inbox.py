@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from django.db import OperationalError, connection
 
 from tests import bodies
@@ -362,12 +363,16 @@ def test_it_is_dead_after_the_last_attempt_and_works_again_when_a_person_says_so
     receiver(always)
     delivery = store(bodies.hook(1, at=T))
     delays = []
+    said = []
     for _ in range(inbox.MAX_ATTEMPTS):
-        drain()
+        with structlog.testing.capture_logs() as logs:
+            drain()
+        said += [line["event"] for line in logs if line["log_level"] == "error"]
         delivery.refresh_from_db()
         delays.append(round((delivery.next_attempt_at - database_now()).total_seconds()))
         due_now()
     assert (delivery.status, delivery.attempts) == (Status.DEAD, inbox.MAX_ATTEMPTS)
+    assert said == ["Webhook: delivery failed"] * (inbox.MAX_ATTEMPTS - 1) + ["Webhook: delivery is dead"]
     assert delays[:-1] == pytest.approx([5, 30, 120, 600, 3600, 10_800, 21_600], abs=2)
     drain()
     assert WebhookDelivery.objects.get().attempts == inbox.MAX_ATTEMPTS
