@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from django.db import connection, transaction
 
 from referrals.models import Conversion, Referrer
 from tests import bodies
+from tests.webhooks.helpers import until_another_waits_for
 from traffic.models import Sale
 from webhooks import inbox
 from webhooks.models import Deal, WebhookDelivery
@@ -44,11 +44,7 @@ def worker_that_waits_for(statement: str) -> Iterator[None]:
         with transaction.atomic():
             cursor.execute(statement)
             processing: Future[int] = pool.submit(process)
-            deadline = time.monotonic() + 10
-            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-            while not cursor.execute(waiting).fetchall():
-                assert time.monotonic() < deadline, "the worker does not wait"
-                time.sleep(0.01)
+            until_another_waits_for(cursor, statement)
             cursor.execute("SET LOCAL lock_timeout = '300ms'")
             yield
         assert processing.result(20) == 1

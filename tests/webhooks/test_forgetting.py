@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from io import StringIO
 from typing import Any
@@ -25,6 +24,7 @@ from tests import bodies
 from tests.amocrm_server import FakeAmoCrm
 from tests.bodies import OPEN, WON
 from tests.onai_project.rows import make_user
+from tests.webhooks.helpers import until_another_waits_for
 from traffic.models import Sale, SalesNotification
 from webhooks import enrichment, forgetting, inbox, tasks
 from webhooks.amocrm import events, form
@@ -317,11 +317,7 @@ def test_deals_are_taken_in_the_order_in_which_a_worker_takes_them():
         with transaction.atomic():
             cursor.execute("SELECT FROM deals WHERE lead_id = 2 FOR UPDATE")
             forgetting_it = pool.submit(forget)
-            deadline = time.monotonic() + 10
-            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY(pg_blocking_pids(pid))"
-            while not cursor.execute(waiting).fetchall():
-                assert time.monotonic() < deadline, "it does not wait for the deal that another holds"
-                time.sleep(0.01)
+            until_another_waits_for(cursor, "the first deal")
             # Held already, this one would be waited for by the worker that has the other: a deadlock.
             cursor.execute("SELECT FROM deals WHERE lead_id = 30 FOR UPDATE NOWAIT")
         assert forgetting_it.result(10) == (30,)
