@@ -93,7 +93,7 @@ def recalculate(by: User, *, preview: bool = False) -> None:
 
 def claim() -> None:
     """Say whose the code is that nobody claimed: everyone's plan stays theirs."""
-    referrer = Referrer.objects.filter(code="ref_b").first() or Referrer(code="ref_b")
+    referrer, _ = Referrer.objects.get_or_create(code="ref_b")  # a worker may be making it
     referrer.claimed = True
     referrer_save(referrer=referrer)
 
