@@ -140,21 +140,26 @@ def _wait_no_more() -> None:
 
 
 def _ask_until_it_answers() -> None:
-    is_hanging = True
-    while is_hanging:
-        time.sleep(WATCH_SECONDS)
-        try:
-            connection.ensure_connection()
-            with Deadline(connection.connection.pgconn):
-                connection.connection.execute("SELECT 1")
-            is_hanging = False
-        except _Hanging:
+    try:
+        while _is_hanging():
             pass
-        except (DatabaseError, psycopg.Error) as error:  # one that refuses does not hang
-            is_hanging = isinstance(error.__cause__, psycopg.errors.ConnectionTimeout)
-        finally:
-            connection.close()
-    _hangs.clear()
+    finally:  # whatever happens to this thread, deliveries are taken again
+        _hangs.clear()
+
+
+def _is_hanging() -> bool:
+    time.sleep(WATCH_SECONDS)
+    try:
+        connection.ensure_connection()
+        with Deadline(connection.connection.pgconn):
+            connection.connection.execute("SELECT 1")
+    except _Hanging:
+        return True
+    except (DatabaseError, psycopg.Error) as error:  # one that refuses does not hang
+        return isinstance(error.__cause__, psycopg.errors.ConnectionTimeout)
+    finally:
+        connection.close()
+    return False
 
 
 def _insert(rows: Sequence[Values]) -> list[int]:
